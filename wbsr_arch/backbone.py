@@ -1,0 +1,88 @@
+"""BasicSR architectures by their options, and what of their arguments a supernet may vary."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from wbsr.options import suggest
+
+
+def architecture(name: str) -> type[nn.Module]:
+    """The BasicSR architecture registered as `name`.
+
+    Raises:
+        ValueError: no architecture has that name.
+    """
+    from wbsr import compat
+
+    compat.install()
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    if name not in ARCH_REGISTRY:
+        raise ValueError(f"backbone type {name!r} is no BasicSR architecture{suggest(name, ARCH_REGISTRY.keys())}")
+    found: type[nn.Module] = ARCH_REGISTRY.get(name)
+    return found
+
+
+def build(options: Mapping[str, Any]) -> nn.Module:
+    """The network that BasicSR's `build_network` builds from `{type: ..., **arguments}`.
+
+    Raises:
+        ValueError: the type is missing or unknown.
+        TypeError: the architecture has no such argument.
+    """
+    arguments = dict(options)
+    if "type" not in arguments:
+        raise ValueError("backbone must name its architecture: add `type: MSRResNet`, for example")
+    name = arguments.pop("type")
+    cls = architecture(name)
+    known = inspect.signature(cls).parameters
+    for argument in arguments:
+        if argument not in known:
+            raise TypeError(f"backbone {name} has no argument {argument!r}{suggest(argument, known)}")
+    return cls(**arguments)
+
+
+def integer_argument(options: Mapping[str, Any], argument: str, role: str) -> int:
+    """The value of a whole-number argument of the backbone, given in its options or the architecture's default.
+
+    Args:
+        options: the backbone's `{type: ..., **arguments}`.
+        argument: the argument's name, such as `num_feat`.
+        role: the supernet option that names it, `width_arg` or `depth_arg`, for the error.
+
+    Raises:
+        ValueError: the architecture has no such argument, or no whole number in it.
+    """
+    known = inspect.signature(architecture(options["type"])).parameters
+    if argument not in known:
+        hint = suggest(argument, known)
+        raise ValueError(f"{role} names {argument!r}, which backbone {options['type']} does not take{hint}")
+    value = options.get(argument, known[argument].default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{argument} of backbone {options['type']} must be a whole number, got {value!r}")
+    return value
+
+
+def refuse_unsliceable(network: nn.Module) -> None:
+    """Refuse what a leading slice would corrupt.
+
+    Raises:
+        ValueError: the network packs several projections in one weight, or keeps batch statistics.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"{name} is a {type(module).__name__}: its running statistics differ from subnet to subnet and can't "
+                "be shared; use a backbone without batch normalisation"
+            )
+    for name, _ in network.named_parameters():
+        if any(part in {"qkv", "in_proj_weight", "in_proj_bias"} for part in name.split(".")):
+            raise ValueError(
+                f"{name} packs query, key and value in one weight, whose leading slice mixes them; "
+                "use a convolutional backbone"
+            )

@@ -1,0 +1,156 @@
+"""A supernet: one set of weights, many networks (width x depth), without a slimmable layer written by hand.
+
+A subnet is the backbone's architecture built with smaller arguments, the *skeleton*, whose parameter of any name is
+the leading slice of the backbone's parameter of that name. `torch.func.functional_call` runs the skeleton on the
+slices, so autograd reaches the shared weights by itself. A leading slice passes through PixelShuffle (layout C, r, r)
+and through channel attention unharmed. The paper's supernets have nine subnets (section 6 of its experiments).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from wbsr_arch import backbone as backbones
+from wbsr_arch.cost import count_flops, count_parameters
+from wbsr_arch.subnet import Subnet
+
+
+class Supernet(nn.Module):
+    """Any BasicSR architecture with a width and a depth argument, as a family of weight-sharing subnets.
+
+    Its state dict has the backbone's own keys: stock checkpoints load into it and its weights load into the stock
+    architecture, both strictly.
+
+    Args:
+        backbone: the full network's BasicSR options, `{type: RCAN, num_feat: 64, ...}`.
+        widths: increasing values of `width_arg`; the last is the backbone's own.
+        depths: increasing values of `depth_arg`; the last is the backbone's own.
+        width_arg: the backbone's argument that sets its channels.
+        depth_arg: the backbone's argument that sets its blocks.
+
+    Raises:
+        ValueError: widths or depths that the backbone can't hold, or a backbone that can't be sliced.
+    """
+
+    _backbone: nn.Module
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any],
+        widths: Sequence[int],
+        depths: Sequence[int],
+        width_arg: str = "num_feat",
+        depth_arg: str = "num_block",
+    ) -> None:
+        super().__init__()
+        network = backbones.build(backbone)
+        backbones.refuse_unsliceable(network)
+        _check_values("widths", widths, backbones.integer_argument(backbone, width_arg, "width_arg"), width_arg)
+        _check_values("depths", depths, backbones.integer_argument(backbone, depth_arg, "depth_arg"), depth_arg)
+        # The backbone's weights are this module's own, under the same names; the backbone itself is no child.
+        self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
+        self.__dict__["_backbone"] = network
+        self.scale: int = int(backbone.get("upscale", 1))
+        self.full = Subnet(widths[-1], depths[-1])
+        skeletons = {
+            Subnet(width, depth): _skeleton({**backbone, width_arg: width, depth_arg: depth}, network)
+            for depth in depths
+            for width in widths
+        }
+        in_channels = int(backbone.get("num_in_ch", 3))
+        flops = {subnet: count_flops(skeleton, in_channels) for subnet, skeleton in skeletons.items()}
+        self.subnets: tuple[Subnet, ...] = tuple(sorted(skeletons, key=lambda subnet: (flops[subnet], subnet)))
+        self.flops: dict[Subnet, int] = {subnet: flops[subnet] for subnet in self.subnets}
+        self.num_parameters = {subnet: count_parameters(skeletons[subnet]) for subnet in self.subnets}
+        self._skeletons = skeletons
+
+    def forward(self, x: Tensor, subnet: Subnet | None = None) -> Tensor:
+        """Upscale (N, C, H, W) to (N, C, scale H, scale W) by `subnet`, or by the full network if None."""
+        if subnet is None or subnet == self.full:
+            large: Tensor = self._backbone(x)
+            return large
+        skeleton = self._skeleton(subnet)
+        if skeleton.training != self.training:
+            skeleton.train(self.training)
+        small: Tensor = functional_call(skeleton, self.slices(subnet), (x,))
+        return small
+
+    def slices(self, subnet: Subnet) -> dict[str, Tensor]:
+        """The subnet's weights by name: views into the shared ones, through which gradients flow."""
+        shared = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {
+            name: _leading(shared[name], blank.shape) for name, blank in self._skeleton(subnet).state_dict().items()
+        }
+
+    def extract(self, subnet: Subnet | None = None) -> nn.Module:
+        """A plain network of the backbone's architecture with contiguous copies of the subnet's weights.
+
+        It shares nothing with the supernet, is in evaluation mode, and its state dict is a stock checkpoint's.
+        """
+        subnet = subnet or self.full
+        network = copy.deepcopy(self._skeleton(subnet))
+        weights = {name: weight.detach().clone() for name, weight in self.slices(subnet).items()}
+        network.load_state_dict(weights, strict=True, assign=True)
+        return network.eval().requires_grad_(False)
+
+    def share(self, subnet: Subnet) -> float:
+        """The subnet's FLOPs as a share of the full network's, 0-1."""
+        return self.flops[subnet] / self.flops[self.full]
+
+    def train(self, mode: bool = True) -> Supernet:
+        super().train(mode)
+        self._backbone.training = mode
+        return self
+
+    def _skeleton(self, subnet: Subnet) -> nn.Module:
+        if subnet not in self._skeletons:
+            known = ", ".join(map(str, self.subnets))
+            raise ValueError(f"the supernet has no subnet {subnet}: its subnets are {known}")
+        return self._skeletons[subnet]
+
+
+def _check_values(name: str, values: Sequence[int], full: int, argument: str) -> None:
+    if not isinstance(values, (list, tuple)) or not values:
+        raise ValueError(f"{name} must be a list of whole numbers, such as [{full // 2}, {full}], got {values!r}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be whole numbers of at least 1, got {value!r} in {list(values)}")
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"{name} must increase without repeating, got {list(values)}")
+    if values[-1] > full:
+        raise ValueError(
+            f"{name} must not exceed the backbone's {argument} of {full}, got {values[-1]}: lower it "
+            f"or raise {argument}"
+        )
+    if values[-1] < full:
+        raise ValueError(f"{name} must end with the backbone's {argument} of {full}, got {list(values)}: append {full}")
+
+
+def _skeleton(options: Mapping[str, Any], full: nn.Module) -> nn.Module:
+    """The architecture with the smaller arguments and weights on `meta`, checked to be a leading slice of `full`.
+
+    It is built on the CPU, for RCAN and EDSR keep their image mean as a plain attribute that `meta` would lose.
+    """
+    with torch.random.fork_rng(devices=[]):
+        skeleton = backbones.build(options).to("meta").requires_grad_(False)
+    shared = full.state_dict()
+    for name, blank in skeleton.state_dict().items():
+        if name not in shared:
+            raise ValueError(f"backbone {options['type']}: the subnet's parameter {name} is not in the full network")
+        small, large = tuple(blank.shape), tuple(shared[name].shape)
+        if len(small) != len(large) or any(n > m for n, m in zip(small, large, strict=True)):
+            raise ValueError(
+                f"backbone {options['type']}: {name} is {small} in a subnet and {large} in the full network, "
+                "so it is no leading slice of it"
+            )
+    return skeleton
+
+
+def _leading(weight: Tensor, shape: torch.Size) -> Tensor:
+    return weight if weight.shape == shape else weight[tuple(slice(size) for size in shape)]
