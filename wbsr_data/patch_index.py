@@ -1,0 +1,164 @@
+"""The index of all candidate patches: where each lies, its score, and its difficulty class.
+
+Every LR image is scored on a grid of crop positions (`gradient_score`), the scores give the thresholds (Eq. 7), the
+thresholds the classes. A candidate takes 13 bytes. Candidates are sorted by class, and within a class by image and
+position, so that class k is one slice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from wbsr_data.difficulty import ThresholdMode, classify, thresholds
+from wbsr_data.gradient import gradient_score, patch_positions
+from wbsr_data.images import Pixels, to_float
+
+_logger = logging.getLogger("basicsr.wbsr_data")  # reaches the log file where BasicSR runs
+_MAX_SIDE = 2**16 - 1
+
+Scored = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """What an index is made with.
+
+    Args:
+        patch_size: LR patch side in pixels, at least 1.
+        stride: distance of candidate positions in LR pixels, at least 1.
+        num_classes: K, in 1..255.
+        mode: how thresholds are set, `quantile` or `linear`.
+    """
+
+    patch_size: int
+    stride: int = 8
+    num_classes: int = 10
+    mode: ThresholdMode = "quantile"
+
+
+@dataclass(frozen=True, eq=False)
+class PatchIndex:
+    """N candidate patches, sorted by class.
+
+    Args:
+        image: int32 (N,), number of the image.
+        y: uint16 (N,), top row of the patch in LR pixels.
+        x: uint16 (N,), left column of the patch in LR pixels.
+        score: float32 (N,), RMS gradient magnitude.
+        difficulty: uint8 (N,), class 1..K, not decreasing.
+        thresholds: float32 (K-1,).
+        skipped: int32 (S,), numbers of the images that are smaller than a patch.
+    """
+
+    image: NDArray[np.int32]
+    y: NDArray[np.uint16]
+    x: NDArray[np.uint16]
+    score: NDArray[np.float32]
+    difficulty: NDArray[np.uint8]
+    thresholds: NDArray[np.float32]
+    skipped: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.thresholds) + 1
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """int64 (K,): N_k, the candidates of each class."""
+        return np.bincount(self.difficulty, minlength=self.num_classes + 1)[1:]
+
+    @classmethod
+    def build(
+        cls, load: Callable[[int], Pixels], names: Sequence[str], settings: IndexSettings, progress: bool = True
+    ) -> PatchIndex:
+        """Score all candidates of all images, on all cores.
+
+        If all scores are equal (flat images), every candidate is of class K, and both stages draw uniformly.
+
+        Args:
+            load: gives the pixels of an LR image, uint8 or uint16 (H, W, 3) BGR; called from several threads.
+            names: the images' names, for errors; their number is the number of images.
+            settings: patch size, stride, classes.
+            progress: show a progress bar.
+
+        Raises:
+            ValueError: no image as large as a patch, more classes than candidates, or what `load` raises.
+        """
+
+        def score(number: int) -> Scored:
+            return _score_image(load(number), names[number], settings)
+
+        with _one_torch_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            scored = list(
+                tqdm(
+                    pool.map(score, range(len(names))),
+                    total=len(names),
+                    desc="Scoring patches",
+                    unit="image",
+                    disable=not progress,
+                )
+            )
+        return cls._from_scored(scored, settings)
+
+    @classmethod
+    def _from_scored(cls, scored: Sequence[Scored], settings: IndexSettings) -> PatchIndex:
+        sizes = np.array([len(scores) for _, _, scores in scored])
+        if not sizes.any():
+            raise ValueError(
+                f"an LR image must be at least {settings.patch_size} pixels (gt_size / scale) high and wide, "
+                f"got {len(scored)} images that are all smaller: lower gt_size"
+            )
+        rows, cols, scores = (np.concatenate(parts) for parts in zip(*scored, strict=True))
+        image = np.repeat(np.arange(len(scored), dtype=np.int32), sizes)
+        bounds = thresholds(scores, settings.num_classes, settings.mode)
+        if settings.num_classes > 1 and scores.min() == scores.max():
+            _logger.warning(
+                "All %d candidate patches score %g: they fall in one class, and HES draws uniformly.",
+                len(scores),
+                scores[0],
+            )
+        difficulty = classify(scores, bounds)
+        order = np.argsort(difficulty, kind="stable")
+        skipped = np.flatnonzero(sizes == 0).astype(np.int32)
+        return cls(image[order], rows[order], cols[order], scores[order], difficulty[order], bounds, skipped)
+
+
+def _score_image(pixels: Pixels, name: str, settings: IndexSettings) -> Scored:
+    """Rows, columns and scores of an image's candidates; none for an image that is smaller than a patch."""
+    height, width = pixels.shape[:2]
+    if max(height, width) > _MAX_SIDE:
+        raise ValueError(f"{name} must be at most {_MAX_SIDE} pixels high and wide, got {height} x {width}: cut it up")
+    if min(height, width) < settings.patch_size:
+        none = np.empty(0, np.uint16)
+        return none, none, np.empty(0, np.float32)
+    rgb = torch.from_numpy(np.ascontiguousarray(to_float(pixels)[..., ::-1].transpose(2, 0, 1)))  # (3, H, W)
+    scores = gradient_score(rgb, settings.patch_size, settings.stride).numpy()
+    rows = patch_positions(height, settings.patch_size, settings.stride).numpy().astype(np.uint16)
+    cols = patch_positions(width, settings.patch_size, settings.stride).numpy().astype(np.uint16)
+    grid_rows, grid_cols = np.meshgrid(rows, cols, indexing="ij")
+    return grid_rows.ravel(), grid_cols.ravel(), scores.ravel()
+
+
+@contextlib.contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """One torch thread in each of our own, or they would fight for the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
