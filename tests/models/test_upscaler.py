@@ -1,0 +1,136 @@
+"""Dynamic inference writes every pixel once, at the right place, by the right subnet, for every image size."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wbsr_arch import Subnet, Supernet
+from wbsr_models.routing import route_by_class
+from wbsr_models.tiling import plan_tiles
+from wbsr_models.upscaler import DynamicUpscaler
+
+BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
+SIZES = [(64, 64), (65, 97), (7, 5), (1, 1), (3, 200), (33, 32), (100, 31)]
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Supernet(BACKBONE, widths=[4, 8], depths=[1, 2]).eval()
+
+
+class Nearest(torch.nn.Module):
+    """A network whose answer is known."""
+
+    def forward(self, x):
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+@pytest.mark.parametrize("halo", [0, 4])
+@pytest.mark.parametrize("size", SIZES)
+def test_stitching_a_local_predictor_is_exact_for_every_size(supernet, size, halo):
+    x = torch.rand(3, *size)
+    upscaler = DynamicUpscaler(supernet, [0.1, 0.3, 0.5], 16, halo=halo, max_tile=64)
+    upscaler._networks = {index: Nearest() for index in range(4)}
+    sr, report = upscaler(x)
+    assert torch.equal(sr, Nearest()(x[None])[0])
+    assert report.choice.shape == (-(-size[0] // 16), -(-size[1] // 16))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_tiles_cover_every_pixel_once_inside_their_windows(size):
+    rng = np.random.default_rng(3)
+    rows, cols = (-(-side // 16) for side in size)
+    choice = rng.integers(0, 4, (rows, cols))
+    tiles = plan_tiles(choice, *size, 16, 4, [1.0, 1.5, 2.0, 4.0], 64)
+    written = np.zeros(size, dtype=int)
+    for tile in tiles:
+        written[tile.top : tile.bottom, tile.left : tile.right] += 1
+        assert 0 <= tile.window_top <= tile.top
+        assert tile.bottom <= tile.window_top + tile.window_height <= size[0]
+        assert 0 <= tile.window_left <= tile.left
+        assert tile.right <= tile.window_left + tile.window_width <= size[1]
+        routed = choice[tile.top // 16 : -(-tile.bottom // 16), tile.left // 16 : -(-tile.right // 16)]
+        assert tile.subnet == routed.max()
+    assert (written == 1).all()
+
+
+def test_joining_tiles_never_costs_more_and_joins_what_is_alike():
+    costs = [1.0, 4.0]
+    alike = plan_tiles(np.zeros((8, 8), dtype=int), 128, 128, 16, 4, costs, 64)
+    assert len(alike) == 4
+    choice = np.zeros((8, 8), dtype=int)
+    choice[0, 0] = 1
+    mixed = plan_tiles(choice, 128, 128, 16, 4, costs, 64)
+    assert {tile.subnet for tile in mixed} == {0, 1}
+    apart = plan_tiles(choice, 128, 128, 16, 4, costs, 16)
+    assert sum(costs[t.subnet] * t.window_area for t in mixed) < sum(costs[t.subnet] * t.window_area for t in apart)
+
+
+def test_one_subnet_over_one_tile_is_the_dense_run(supernet):
+    x = torch.rand(3, 40, 50)
+    for routing, subnet in (("full", None), ("w4d1", Subnet(4, 1))):
+        sr, report = DynamicUpscaler(supernet, None, 16, routing=routing)(x)
+        with torch.no_grad():
+            assert torch.allclose(sr, supernet(x[None], subnet)[0], atol=1e-6)
+        assert report.flops_share == pytest.approx(supernet.share(subnet or supernet.full))
+        assert report.flops_share_run == pytest.approx(report.flops_share)
+
+
+def test_a_batched_run_equals_a_run_one_by_one(supernet):
+    x = torch.rand(3, 70, 90) * torch.linspace(0, 1, 90)
+    one = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, halo=2, max_tile=16, batch_pixels=1)(x)
+    many = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, halo=2, max_tile=16)(x)
+    assert torch.allclose(one[0], many[0], atol=1e-6)
+    assert np.array_equal(one[1].choice, many[1].choice)
+    assert len(np.unique(many[1].choice)) > 1
+
+
+def test_flat_patches_get_the_cheapest_and_textured_ones_the_full_network(supernet):
+    x = torch.full((3, 32, 32), 0.5)
+    x[:, :, 16:] = torch.rand(3, 32, 16)
+    _, report = DynamicUpscaler(supernet, [0.05, 0.1, 0.15], 16)(x)
+    assert report.choice.tolist() == [[0, 3], [0, 3]]
+    shares = [flops / supernet.flops[supernet.full] for flops in supernet.flops.values()]
+    assert report.flops_share == pytest.approx((shares[0] + shares[3]) / 2)
+
+
+def test_equation_15_by_hand():
+    classes = np.arange(1, 11)
+    assert (route_by_class(classes, 10, 9) + 1).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 9]
+    assert (route_by_class(classes, 10, 3) + 1).tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"routing": "budgte"}, "routing must be one of paper, full, w4d1"),
+        ({"routing": "w5d1"}, "routing must be one of paper, full, w4d1"),
+        ({"thresholds": None}, "needs the thresholds"),
+        ({"halo": -1}, "halo must be at least 0, got -1"),
+        ({"patch_size": 0}, "patch_size must be at least 1, got 0"),
+        ({"max_tile": 8}, "max_tile must be at least 16, got 8"),
+    ],
+)
+def test_bad_settings_are_refused(supernet, change, message):
+    settings = {"thresholds": [0.1], "patch_size": 16, **change}
+    with pytest.raises(ValueError, match=message):
+        DynamicUpscaler(supernet, **settings)
+
+
+def test_an_empty_image_is_refused(supernet):
+    with pytest.raises(ValueError, match=r"not empty, got \(3, 0, 4\)"):
+        DynamicUpscaler(supernet, [0.1], 16)(torch.rand(3, 0, 4))
+
+
+@pytest.mark.gpu
+def test_cpu_and_gpu_agree_on_routing_and_output(supernet):
+    x = torch.rand(3, 90, 70) * torch.linspace(0, 1, 70)
+    sr, report = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16)(x)
+    on_gpu = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2])
+    on_gpu.load_state_dict(supernet.state_dict())
+    found, found_report = DynamicUpscaler(on_gpu.cuda(), [0.1, 0.2, 0.3], 16)(x.cuda())
+    assert np.array_equal(found_report.choice, report.choice)
+    assert torch.allclose(found.cpu(), sr, atol=1e-2)
