@@ -11,6 +11,8 @@ import importlib
 
 from wbsr.compat import imports
 
+_AFTER_IMPORT = ("registry", "saving", "loading", "resume", "order", "prefetch", "distributed")
+
 
 @functools.cache
 def install() -> None:
@@ -21,3 +23,5 @@ def install() -> None:
     """
     imports.mend()
     importlib.import_module("basicsr")
+    for name in _AFTER_IMPORT:
+        importlib.import_module(f"{__name__}.{name}").mend()

@@ -1,7 +1,8 @@
-"""BasicSR's own imports: a torchvision module and a standard library module that are gone.
+"""BasicSR's own imports: modules of torchvision, SciPy and the standard library that are gone, or going.
 
-* `basicsr.data.degradations` imports `torchvision.transforms.functional_tensor`, removed in torchvision 0.17. It uses
-  one function of it, `rgb_to_grayscale`, which lives on in `torchvision.transforms.functional`.
+* `basicsr.data.degradations` imports `torchvision.transforms.functional_tensor`, removed in torchvision 0.17, for
+  `rgb_to_grayscale`; `basicsr.metrics.niqe` imports `scipy.ndimage.filters`, to go in SciPy 2.0, for `convolve`. Both
+  functions live on one level up.
 * `basicsr.archs.arch_util` imports `distutils`, removed in Python 3.12. setuptools brings a copy and puts it in place
   when it is imported first.
 """
@@ -13,33 +14,38 @@ import importlib.util
 import sys
 import types
 
-_TENSOR_MODULE = "torchvision.transforms.functional_tensor"
+MOVED = {  # the module that BasicSR imports: (where its function lives now, the function)
+    "torchvision.transforms.functional_tensor": ("torchvision.transforms.functional", "rgb_to_grayscale"),
+    "scipy.ndimage.filters": ("scipy.ndimage", "convolve"),
+}
 
 
 def mend() -> None:
-    """Provide the two modules where they are missing."""
-    provide_functional_tensor()
+    """Provide the modules that are missing."""
+    for module in MOVED:
+        provide_moved(module)
     provide_distutils()
 
 
-def provide_functional_tensor() -> None:
-    """Put a module with `rgb_to_grayscale` where torchvision's was, if torchvision has none.
+def provide_moved(module: str) -> None:
+    """Put a module that holds the moved function where `module` was, if there is none.
 
     Raises:
-        ImportError: torchvision cannot be imported, which on most machines means that it does not match torch.
+        ImportError: the package itself cannot be imported; for torchvision mostly a mismatch with torch.
     """
+    home, function = MOVED[module]
     try:
-        import torchvision.transforms.functional as functional
+        moved = getattr(importlib.import_module(home), function)
     except (ImportError, RuntimeError) as error:
         raise ImportError(
-            f"torchvision, which BasicSR needs, cannot be imported ({error}): install torch and torchvision together, "
-            "with one pip command, so that they match"
+            f"{home}, which BasicSR needs, cannot be imported ({error}): install torch and torchvision together, with "
+            "one pip command, so that they match"
         ) from error
-    if _TENSOR_MODULE in sys.modules or importlib.util.find_spec(_TENSOR_MODULE) is not None:
+    if module in sys.modules or importlib.util.find_spec(module) is not None:
         return
-    stand_in = types.ModuleType(_TENSOR_MODULE, "Stand-in for a module that torchvision 0.17 removed.")
-    stand_in.rgb_to_grayscale = functional.rgb_to_grayscale  # type: ignore[attr-defined]
-    sys.modules[_TENSOR_MODULE] = stand_in
+    stand_in = types.ModuleType(module, f"Stand-in for a module that is gone: {function} of {home}.")
+    setattr(stand_in, function, moved)
+    sys.modules[module] = stand_in
 
 
 def provide_distutils() -> None:

@@ -1,0 +1,129 @@
+"""The registered types that an option file names, and the options it hands to them.
+
+BasicSR finds an unknown type only once folders are made and data are scored, and a metric that is given
+`test_y_chanel: true` swallows it and returns the RGB score.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wbsr.options import suggest
+
+
+@dataclass(frozen=True)
+class Component:
+    """Something that BasicSR builds by name: its registry, its place in the file, and its options without the type."""
+
+    kind: str
+    where: str
+    options: Mapping[str, Any]
+    type: Any
+
+
+def components(opt: Mapping[str, Any], is_train: bool) -> Iterator[Component]:
+    """All that the options name: the model, its networks, data sets, losses (of a training) and metrics."""
+    yield Component("model", "model_type", opt, opt["model_type"])
+    for key in (key for key in opt if key.startswith("network_")):
+        yield _component("arch", key, opt[key])
+    for key, block in opt["datasets"].items():
+        added = {"phase": key.split("_")[0]} | ({"scale": opt["scale"]} if "scale" in opt else {})
+        yield _component("dataset", f"datasets:{key}", block | added)
+    if is_train:
+        for key, block in opt["train"].items():
+            if key.endswith("_opt") and block:
+                yield _component("loss", f"train:{key}", block)
+    for key, block in ((opt.get("val") or {}).get("metrics") or {}).items():
+        yield _component("metric", f"val:metrics:{key}", block)
+
+
+def _component(kind: str, where: str, block: Any) -> Component:
+    if not isinstance(block, Mapping):
+        raise TypeError(f"{where} must be a block of keys, got {block!r}")
+    if "type" not in block:
+        raise ValueError(f"the key {where}:type is missing: it names the {kind}")
+    return Component(kind, where, block, block["type"])
+
+
+def check_components(opt: Mapping[str, Any], is_train: bool) -> None:
+    """Check each component's type, its options against the signature, and what its own `check_options` says.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: the first fault found.
+    """
+    for component in components(opt, is_train):
+        made = find(component)
+        if component.kind in ("arch", "loss"):
+            check_keywords(made, component.options, component.where, given=("self",), extra=("type",))
+        elif component.kind == "metric":
+            check_keywords(made, component.options, component.where, given=("img", "img2"), extra=("type", "better"))
+        elif component.kind == "dataset":
+            _check_pairs(made, component)
+        own_check = getattr(made, "check_options", None)
+        if own_check is not None:
+            own_check(copy.deepcopy(dict(component.options)))
+
+
+def _check_pairs(made: Any, component: Component) -> None:
+    """The keys which BasicSR's paired data set reads at the start, or in its first item."""
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+
+    if not issubclass(made, PairedImageDataset):
+        return
+    if "scale" not in component.options:
+        raise ValueError("the key scale is missing: BasicSR needs it")
+    in_training = ("gt_size", "use_hflip", "use_rot") if component.options["phase"] == "train" else ()
+    for key in ("dataroot_gt", "dataroot_lq", "io_backend", *in_training):
+        if component.options.get(key) is None:
+            raise ValueError(f"the key {component.where}:{key} is missing: {made.__name__} needs it")
+
+
+def find(component: Component) -> Any:
+    """The class or function a component names.
+
+    Raises:
+        ValueError: its registry has no such name.
+    """
+    from basicsr.utils import registry
+
+    names = getattr(registry, f"{component.kind.upper()}_REGISTRY")
+    for name in (component.type, f"{component.type}_basicsr"):
+        if name in names:
+            return names.get(name)
+    where = component.where if component.kind == "model" else f"{component.where}:type"
+    raise ValueError(
+        f"{where}: no {component.kind} is called {component.type!r}{suggest(str(component.type), names.keys())}"
+    )
+
+
+def check_keywords(
+    made: Any, options: Mapping[str, Any], where: str, given: tuple[str, ...], extra: tuple[str, ...] = ()
+) -> None:
+    """Compare options with the signature that takes them.
+
+    Args:
+        made: a class or function.
+        options: what the file hands to it.
+        where: the block's place, for the errors.
+        given: parameters that the caller fills in.
+        extra: keys that are taken out before the call.
+
+    Raises:
+        ValueError: an option that no parameter takes (a `**kwargs` counts only outside of BasicSR, whose own swallow
+            slips), or a parameter without a default that no option fills.
+    """
+    signature = inspect.signature(made.__init__ if inspect.isclass(made) else made)
+    named = {name: p for name, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    known = [name for name in named if name not in given]
+    swallows = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    if not swallows or made.__module__.startswith("basicsr."):
+        for key in options:
+            if key not in known and key not in extra:
+                raise ValueError(f"{where}: {made.__name__} takes no option {key!r}{suggest(key, [*known, *extra])}")
+    for name in known:
+        if named[name].default is inspect.Parameter.empty and name not in options:
+            raise ValueError(f"the key {where}:{name} is missing: {made.__name__} needs it")

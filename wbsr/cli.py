@@ -1,0 +1,95 @@
+"""The command `wbsr`: a table of subcommands, each imported when it is called, and errors in one line."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from wbsr import __version__
+from wbsr.options import suggest
+
+# name: (module:function, which takes the arguments and returns the exit code; what it does)
+COMMANDS = {
+    "demo": ("wbsr.demo:main", "train and test a small supernet on real photographs"),
+    "train": ("wbsr.training:train", "check an option file and run BasicSR's training"),
+    "test": ("wbsr.training:test", "check an option file and run BasicSR's test"),
+}
+
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+
+if multiprocessing.parent_process() is not None:
+    # A data-loading worker that was spawned (BasicSR does so in distributed training) imports this module before its
+    # dataset, and the dataset's module may be one of BasicSR's.
+    from wbsr import compat
+
+    compat.install()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        argv: the arguments after `wbsr`; None takes them from the command line.
+
+    Returns:
+        The exit code: 0, or 2 after an error that the user can mend, told in one line on stderr (with a traceback if
+        the environment variable WBSR_DEBUG is set). Any other exception is passed on.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        sys.stdout.write(f"wbsr {__version__}\n")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        sys.stderr.write(f"wbsr: error: unknown command {name!r}{suggest(name, COMMANDS)}\n")
+        return 2
+    module, function = COMMANDS[name][0].split(":")
+    try:
+        code: int = getattr(importlib.import_module(module), function)(rest)
+    except USER_ERRORS as error:
+        message = user_message(error)
+        if message is None or os.environ.get("WBSR_DEBUG"):
+            raise
+        sys.stderr.write(f"wbsr: error: {message}\n")
+        return 2
+    return code
+
+
+def usage() -> str:
+    """The help text: one line per subcommand."""
+    lines = [f"  {name:9} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: wbsr COMMAND [ARGUMENTS]", "", *lines, "", "`wbsr COMMAND --help` tells its arguments.", ""]
+    )
+
+
+def user_message(error: BaseException) -> str | None:
+    """What to tell the user about an error that code of ours raised on purpose; None for any other error."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is not None and _is_ours(frame.tb_frame.f_globals.get("__name__", "")):
+        return str(error)
+    return _worker_message(str(error))
+
+
+def _is_ours(module: str) -> bool:
+    return re.match(r"wbsr(_\w+)?(\.|$)", module) is not None
+
+
+def _worker_message(text: str) -> str | None:
+    """The message in an error which torch brings from a data-loading worker: its traceback as text, our file last."""
+    if not text.startswith("Caught "):
+        return None
+    places = list(re.finditer(r'^  File "[^"]*?[/\\](wbsr\w*)[/\\][^"]*", line \d+, in .*$|^  File .*$', text, re.M))
+    if not places or places[-1][1] is None:
+        return None
+    message = re.search(r"^\w+: (.*)", text[places[-1].end() :], re.M | re.S)
+    return message[1].strip() if message else None

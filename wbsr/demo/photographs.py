@@ -1,0 +1,69 @@
+"""The demo's images: real photographs in scikit-image's wheel, cut into training pairs and held-out test pairs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+TRAIN = (
+    "coffee.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "hubble_deep_field.jpg",
+    "retina.jpg",
+    "ihc.png",
+    "grass.png",
+    "gravel.png",
+    "brick.png",
+    "camera.png",
+)
+TEST = ("astronaut.png", "chelsea.png", "rocket.jpg")
+SUB_IMAGE = 256  # HR pixels: small files decode fast
+
+
+def prepare(root: Path, scale: int) -> None:
+    """Write `train/` and `test/` below `root`, each with `HR` and `LRx{scale}`; a folder that is there is replaced.
+
+    Raises:
+        FileNotFoundError: scikit-image does not carry one of the photographs.
+    """
+    shutil.rmtree(root, ignore_errors=True)
+    for name in TRAIN:
+        image = _read(name)
+        for row in range(0, image.shape[0] - SUB_IMAGE + 1, SUB_IMAGE):
+            for col in range(0, image.shape[1] - SUB_IMAGE + 1, SUB_IMAGE):
+                part = image[row : row + SUB_IMAGE, col : col + SUB_IMAGE]
+                _write_pair(part, root / "train", f"{Path(name).stem}_{row:04}_{col:04}.png", scale)
+    for name in TEST:
+        _write_pair(_read(name), root / "test", f"{Path(name).stem}.png", scale)
+
+
+def _read(name: str) -> NDArray[np.uint8]:
+    import skimage.data
+
+    path = Path(skimage.data.__file__).parent / name
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FileNotFoundError(f"{path}: scikit-image does not carry this photograph: reinstall scikit-image")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _write_pair(image: NDArray[np.uint8], folder: Path, name: str, scale: int) -> None:
+    from basicsr.utils.matlab_functions import imresize
+
+    height, width = (side - side % scale for side in image.shape[:2])
+    hr = image[:height, :width]
+    lr = imresize(hr / 255.0, 1 / scale)
+    for kind, picture in (("HR", hr), (f"LRx{scale}", to_uint8(lr))):
+        target = folder / kind / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), picture)
+
+
+def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Range 0-1 to 0-255, rounded."""
+    return np.asarray((image * 255).clip(0, 255).round(), dtype=np.uint8)

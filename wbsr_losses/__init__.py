@@ -1,0 +1,35 @@
+"""The Balanced Diversity Loss of WBSR (Eq. 9-14), and the mixture of HR pixel values it balances by.
+
+    gaussian_density, laplace_density   log-densities of a mixture under noise, with their gradients
+    mixture, mixture_file               the mixture as buffers, and as a file
+    pixels, fit                         the mixture fitted to a folder of HR images
+    functional                          the losses as pure functions
+    bd_loss                             `BDLoss`, registered with BasicSR
+
+Importing this package inside a BasicSR program registers `BDLoss`; otherwise nothing heavy is loaded until it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bd_loss import BDLoss
+    from .fit import fit_mixture
+    from .mixture import GaussianMixture
+
+__all__ = ["BDLoss", "GaussianMixture", "fit_mixture"]
+
+_HOMES = {"BDLoss": "bd_loss", "GaussianMixture": "mixture", "fit_mixture": "fit"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+if "basicsr" in sys.modules:
+    importlib.import_module(f"{__name__}.bd_loss")

@@ -1,0 +1,147 @@
+"""The mixture of Eq. 11-14, fitted to HR pixels by expectation maximisation (scikit-learn), once, and cached.
+
+The cache stands in `.cache/wbsr` of the current directory, under a key of the images (names, sizes, times of change)
+and of every setting: change one, and the mixture is fitted again. It may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .mixture import GaussianMixture
+from .pixels import ImageList, list_images, sample_pixels
+
+logger = logging.getLogger(__name__)
+
+CACHE = Path(".cache/wbsr")
+COVARIANCE_FLOOR = (1 / 255) ** 2  # one grey level; keeps a component of one colour (saturated white) from collapsing
+BIC_CHOICES = (1, 2, 4, 6, 8, 12, 16)
+BIC_SAMPLES = 20_000  # enough to choose by; all samples would take minutes
+MOST_SAMPLES = 1_000_000
+RECIPE = 1  # to be raised when the same images and settings would give another mixture
+
+SKLEARN_NAMES = {"full": "full", "diagonal": "diag", "spherical": "spherical"}
+
+Pixels = npt.NDArray[np.float64]
+Covariance = Literal["full", "diagonal", "spherical"]
+
+
+def fit_mixture(
+    root: str | Path,
+    components: int | Literal["bic"] = 8,
+    covariance: Covariance = "full",
+    max_samples: int = 100_000,
+    seed: int = 0,
+    cache: bool = True,
+    cache_dir: str | Path = CACHE,
+) -> GaussianMixture:
+    """Fit a mixture to the RGB values (0-1) of the HR images under `root`.
+
+    The same images, settings and seed give the same mixture.
+
+    Args:
+        root: folder of images, or LMDB made by BasicSR.
+        components: L, or "bic" to choose it among 1 to 16 by the Bayesian information criterion.
+        covariance: shape of Σ_i: any ("full"), "diagonal", or one number ("spherical").
+        max_samples: how many pixels to draw, at most 1,000,000.
+        seed: of the draw and of the fit.
+        cache: whether to look for, and keep, the result in `cache_dir`.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+        ValueError: a setting out of its range, an image that can't be read, or fewer samples than components.
+    """
+    _check(components, covariance, max_samples)
+    images = list_images(root)
+    settings = [components, covariance, max_samples, seed, COVARIANCE_FLOOR, RECIPE]
+    file = Path(cache_dir) / f"mixture-{_key(images, settings)}.json"
+    if cache and (found := _from_cache(file)) is not None:
+        return found
+    pixels = sample_pixels(images, max_samples, seed)
+    if components != "bic" and len(pixels) < components:
+        raise ValueError(f"max_samples must be at least components = {components}, got {len(pixels)} pixels: raise it")
+    mixture = _fit(pixels, components, covariance, seed)
+    if cache:
+        _to_cache(mixture, file)
+    return mixture
+
+
+def _check(components: int | str, covariance: str, max_samples: int) -> None:
+    if components != "bic" and not (isinstance(components, int) and components >= 1):
+        raise ValueError(f"components must be a whole number of at least 1, or 'bic', got {components!r}")
+    if covariance not in SKLEARN_NAMES:
+        raise ValueError(f"covariance must be one of {', '.join(SKLEARN_NAMES)}, got {covariance!r}")
+    if not 1 <= max_samples <= MOST_SAMPLES:
+        raise ValueError(f"max_samples must be in 1..{MOST_SAMPLES}, got {max_samples}")
+
+
+def _fit(pixels: Pixels, components: int | Literal["bic"], covariance: Covariance, seed: int) -> GaussianMixture:
+    if components == "bic":
+        components = _choose(pixels, covariance, seed)
+    return _expectation_maximisation(pixels, components, covariance, seed)[1]
+
+
+def _choose(pixels: Pixels, covariance: Covariance, seed: int) -> int:
+    """The number of components with the best criterion on a part of the pixels."""
+    from tqdm import tqdm
+
+    some = np.random.default_rng(seed).permutation(pixels)[:BIC_SAMPLES]
+    choices = [n for n in BIC_CHOICES if n <= len(some)]
+    progress = tqdm(choices, desc="choosing the number of components", unit="fit", leave=False)
+    return int(min(progress, key=lambda n: _expectation_maximisation(some, n, covariance, seed)[0]))
+
+
+def _expectation_maximisation(
+    pixels: Pixels, components: int, covariance: Covariance, seed: int
+) -> tuple[float, GaussianMixture]:
+    """The criterion (less is better), and the mixture."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture as Estimator
+
+    shape = SKLEARN_NAMES[covariance]
+    estimator = Estimator(components, covariance_type=shape, reg_covar=COVARIANCE_FLOOR, random_state=seed)
+    with warnings.catch_warnings():  # fewer colours than components, or 100 rounds: a sound mixture all the same
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(pixels)
+    arrays = (estimator.weights_, estimator.means_, _full(estimator.covariances_))
+    mixture = GaussianMixture(*(torch.from_numpy(array).float() for array in arrays))
+    return float(estimator.bic(pixels)), mixture
+
+
+def _full(covariances: Pixels) -> Pixels:
+    """Covariances of any shape, one number, D numbers or a matrix for each component, as matrices (L, D, D)."""
+    if covariances.ndim == 1:
+        covariances = np.repeat(covariances[:, None], 3, axis=1)
+    return covariances if covariances.ndim == 3 else covariances[:, None] * np.eye(covariances.shape[1])
+
+
+def _key(images: ImageList, settings: Sequence[object]) -> str:
+    content = json.dumps([images.root.resolve().as_posix(), images.stamps, settings])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _from_cache(file: Path) -> GaussianMixture | None:
+    if not file.is_file():
+        return None
+    try:
+        return GaussianMixture.load(file)
+    except (OSError, ValueError) as error:
+        logger.warning("fitting the mixture again: the cached one can't be used: %s", error)
+        return None
+
+
+def _to_cache(mixture: GaussianMixture, file: Path) -> None:
+    try:
+        mixture.save(file)
+    except OSError as error:
+        logger.warning("the mixture can't be cached, and will be fitted again next time: %s", error)

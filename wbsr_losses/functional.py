@@ -1,0 +1,101 @@
+"""The Balanced Diversity Loss, one pure function for each form of p(y|x; θ).
+
+    L_bd = -log p(y; ŷ, σ) + log ∫ p(y'; ŷ, σ) p_train(y') dy' + λ‖θ‖²                             (14)
+
+    y    target (HR pixel)          σ    noise of the prediction, in pixel values 0-1 (Laplace: b)
+    ŷ    prediction                 φ_i, μ_i, Σ_i    mixture fitted to p_train(y), i = 1..L
+    D    channels, 3                λ‖θ‖²    not here: it is the optimiser's weight_decay
+
+The first term regresses; the second, worked out in closed form, takes back the reward for predicting what is frequent.
+The loss is scaled so that the first term is plain MSE or L1, and constants are dropped:
+
+    gaussian      2σ²/D · (L_bd - ½D log 2πσ²)  =  |y - ŷ|²/D + 2σ²/D · log Σ_i φ_i N(ŷ; μ_i, Σ_i + σ²I)
+    laplace       b/D · (L_bd - D log 2b)       =  |y - ŷ|₁/D + b/D · Σ_c log Σ_i φ_i (Laplace_b * N(μ_ic, Σ_icc))(ŷ_c)
+    monte_carlo   as gaussian, with the integral as the mean over targets of the batch (Balanced MSE's BMC)
+
+The gaussian scale for `per_channel` is the same with D = 1. All tend to MSE (L1) in value and gradient as σ → 0.
+The paper calls the first term "a probability form of L1" while its Eq. 9 is Gaussian: hence both forms.
+
+Every function takes images (N, 3, H, W) in RGB, range 0-1 (predictions may leave it), float32 or float64, and returns
+the loss of every element (N, 3, H, W); what belongs to a pixel rather than to a channel is shared out equally.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .gaussian_density import gaussian_log_density
+from .laplace_density import laplace_log_density
+from .mixture import GaussianMixture
+
+
+def bd_loss_gaussian(
+    pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, sigma: float, per_channel: bool = False
+) -> torch.Tensor:
+    """Eq. 14 as printed.
+
+    Args:
+        pred: ŷ (N, 3, H, W).
+        target: y (N, 3, H, W).
+        mixture: p_train(y), of dimension 3.
+        sigma: σ > 0.
+        per_channel: balance each channel by itself, under the mixture's marginals, instead of colours.
+    """
+    flat = pred.flatten(2)
+    noisy = mixture.noisy_covariances(sigma**2)
+    if per_channel:
+        parts = [
+            gaussian_log_density(
+                flat[:, c : c + 1], mixture.weights, mixture.means[:, c : c + 1], noisy[:, c : c + 1, c : c + 1]
+            )
+            for c in range(mixture.dimension)
+        ]
+        log_density = torch.stack(parts, 1)
+        scale = 2 * sigma**2
+    else:
+        log_density = gaussian_log_density(flat, mixture.weights, mixture.means, noisy)
+        scale = 2 * sigma**2 / mixture.dimension
+    return (pred - target).square() + scale * _as_images(log_density, pred)
+
+
+def bd_loss_laplace(pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, scale: float) -> torch.Tensor:
+    """Eq. 14 for Laplace noise, per channel, under the mixture's marginals: L1 plus its balancing term.
+
+    Args:
+        pred: ŷ (N, 3, H, W).
+        target: y (N, 3, H, W).
+        mixture: p_train(y), of dimension 3.
+        scale: b > 0, the noise's mean absolute value.
+    """
+    stds = mixture.covariances.diagonal(dim1=-2, dim2=-1).sqrt()
+    log_density = laplace_log_density(pred.flatten(2), mixture.weights, mixture.means.T, stds.T, scale)
+    return (pred - target).abs() + scale * _as_images(log_density, pred)
+
+
+def bd_loss_monte_carlo(pred: torch.Tensor, target: torch.Tensor, samples: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Balanced MSE's batch form: no mixture, the integral is a mean over sampled targets and the pixel's own target.
+
+    The own target is always one of them, as it is in Balanced MSE: without it a small σ would find no target near ŷ.
+
+    Args:
+        pred: ŷ (N, 3, H, W).
+        target: y (N, 3, H, W).
+        samples: y'_1..y'_S, pixels drawn from the targets (S, 3); detached.
+        sigma: σ > 0.
+    """
+    count, dimension = samples.shape
+    even = samples.new_full((count,), 1 / count)
+    spheres = (sigma**2 * torch.eye(dimension, dtype=torch.float64, device=samples.device)).expand(count, -1, -1)
+    log_others = gaussian_log_density(pred.flatten(2), even, samples, spheres) + math.log(count)
+    squares = (pred - target).square()
+    log_peak = -0.5 * dimension * math.log(2 * math.pi * sigma**2)
+    log_own = log_peak - squares.sum(1).flatten(1) / (2 * sigma**2)
+    log_density = torch.logaddexp(log_others, log_own) - math.log(count + 1)
+    return squares + 2 * sigma**2 / dimension * _as_images(log_density, pred)
+
+
+def _as_images(log_density: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
+    """Log-densities (N, P) or (N, C, P) as (N, 1 or C, H, W)."""
+    return log_density.reshape(pred.shape[0], -1, *pred.shape[2:])

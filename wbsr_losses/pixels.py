@@ -1,0 +1,114 @@
+"""Pixels drawn from the HR images of a folder or LMDB: a sample of p_train(y).
+
+BasicSR draws one patch from each image per epoch, whatever its size; so every image gives the same number of pixels.
+Images are read just as BasicSR's training reads them (8-bit BGR by OpenCV): grey images become three equal channels,
+an alpha channel is dropped, 16-bit images are scaled to 8 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+Read = Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """The images of a source.
+
+    Attributes:
+        root: the folder, or the LMDB folder (its name ends in `.lmdb`).
+        names: paths relative to the folder, or keys of the LMDB; sorted.
+        stamps: what changes when an image does: name, bytes and time of change of every file.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    stamps: tuple[tuple[str, int, int], ...]
+
+
+def list_images(root: str | Path) -> ImageList:
+    """Find the images under a folder (its subfolders included) or in an LMDB.
+
+    Raises:
+        FileNotFoundError: the folder is missing, holds no image, or is an LMDB without its `meta_info.txt`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}: point dataroot_gt at the folder of HR images")
+    if root.suffix == ".lmdb":
+        meta = root / "meta_info.txt"
+        if not meta.is_file():
+            raise FileNotFoundError(f"the LMDB {root} must hold meta_info.txt: make it with BasicSR's LMDB script")
+        names = sorted(line.split(" ")[0].rsplit(".", 1)[0] for line in meta.read_text().splitlines() if line.strip())
+        files = [meta, root / "data.mdb"]
+    else:
+        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+        names = [p.relative_to(root).as_posix() for p in files]
+    if not names:
+        raise FileNotFoundError(f"no image in {root}: it must hold files ending in {', '.join(sorted(EXTENSIONS))}")
+    stats = [(p.relative_to(root).as_posix(), p.stat()) for p in files]
+    return ImageList(root, tuple(names), tuple((name, s.st_size, s.st_mtime_ns) for name, s in stats))
+
+
+def sample_pixels(images: ImageList, count: int, seed: int) -> npt.NDArray[np.float64]:
+    """Draw about `count` pixels, the same number from each image (from a random part of them if there are more images).
+
+    Returns:
+        RGB values (n, 3) in 0-1, with n at most `count`.
+
+    Raises:
+        ValueError: an image can't be decoded, or an LMDB lacks a key; it is named.
+        OSError: a file can't be read.
+    """
+    from tqdm import tqdm
+
+    rng = np.random.default_rng(seed)
+    names = images.names
+    if len(names) > count:
+        names = tuple(names[i] for i in np.sort(rng.choice(len(names), count, replace=False)))
+    share = count // len(names)
+    drawn = []
+    with _reader(images.root) as read:
+        for name in tqdm(names, desc="sampling HR pixels", unit="image", leave=False):
+            pixels = _decode(read(name), f"{images.root}/{name}")
+            drawn.append(pixels[rng.integers(len(pixels), size=share)])
+    bgr = np.concatenate(drawn)
+    return bgr[:, ::-1].astype(np.float64) / 255
+
+
+@contextmanager
+def _reader(root: Path) -> Iterator[Read]:
+    if root.suffix != ".lmdb":
+        yield lambda name: (root / name).read_bytes()
+        return
+    import lmdb
+
+    with lmdb.open(str(root), readonly=True, lock=False, readahead=False) as env, env.begin() as transaction:
+
+        def read(name: str) -> bytes:
+            value = transaction.get(name.encode("ascii"))
+            if value is None:
+                raise ValueError(f"the LMDB {root} lacks the key {name!r} that its meta_info.txt lists: make it again")
+            return bytes(value)
+
+        yield read
+
+
+def _decode(content: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """BGR pixels (n, 3)."""
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise ValueError(f"the image {name} can't be read: it is damaged or no image; repair or remove it")
+    pixels: npt.NDArray[np.uint8] = image.reshape(-1, 3)
+    return pixels
