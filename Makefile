@@ -1,26 +1,36 @@
-# `make test` does all the set-up: a virtual environment in .venv, the project in it, then the work.
+# `make demo` and `make test` do all the set-up: a virtual environment in .venv, the project in it, then the work.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/installed
+BIN := .venv/bin
+INSTALLED := .venv/installed
+WORKS := $(BIN)/python -c 'import wbsr, torch, torchvision, cv2, lmdb, sklearn, matplotlib'
 
-.PHONY: test environment clean
-.NOTPARALLEL:
+.PHONY: demo test install test-tools clean
 
-test: environment
+demo: install
+	$(BIN)/python -m wbsr demo
+
+test: install test-tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
-# The stamp says that an install finished; the import says that it still works. Otherwise the environment is made anew.
-environment:
-	@if ! { test $(STAMP) -nt setup.py && $(BIN)/python -c 'import wbsr, torch, torchvision, cv2, lmdb, sklearn' ; } 2>/dev/null; then \
-		$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) && \
-		$(BIN)/python -m pip install -e '.[test]' && \
-		$(BIN)/python -c 'import wbsr, torch, torchvision, cv2, lmdb, sklearn' && touch $(STAMP) || \
-		{ echo 'The environment could not be made: see above, mend the cause, run make again.' >&2; exit 1; } ; \
+# An environment is reused if an install of this setup.py finished in it and what it installed can be imported;
+# otherwise it is repaired, and made anew where even its Python or pip does not start.
+install:
+	@if [ $(INSTALLED) -nt setup.py ] && $(WORKS) 2>/dev/null; then exit 0; fi; \
+	set -ex; rm -f $(INSTALLED); \
+	$(BIN)/python -m pip --version || $(PYTHON) -m venv --clear .venv; \
+	if ! { $(BIN)/python -m pip install -e . && $(WORKS); }; then \
+		$(PYTHON) -m venv --clear .venv; $(BIN)/python -m pip install -e .; $(WORKS); \
+	fi; \
+	touch $(INSTALLED)
+
+test-tools: install
+	@if ! { $(BIN)/ruff --version && $(BIN)/mypy --version && $(BIN)/python -m pytest --version \
+		&& $(BIN)/python -c 'import pytest_timeout'; } >/dev/null 2>&1; then \
+		$(BIN)/python -m pip install -e '.[test]'; \
 	fi
 
 clean:
-	rm -rf $(VENV)
+	rm -rf .venv

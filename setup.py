@@ -1,4 +1,4 @@
-"""Packaging of WBSR: plugin packages for BasicSR."""
+"""Packaging of WBSR: the command `wbsr` and the plugin packages for BasicSR."""
 
 from pathlib import Path
 
@@ -28,5 +28,6 @@ setup(
         "tqdm",
         "setuptools",  # supplies distutils, which BasicSR imports, on Python 3.12
     ],
+    entry_points={"console_scripts": ["wbsr=wbsr.cli:main"]},
     extras_require={"test": ["pytest>=8", "pytest-timeout", "ruff>=0.9", "mypy>=1.14"]},
 )
