@@ -1,0 +1,173 @@
+"""Training through BasicSR: HES and BDLoss in stock models, WBSR whole, killed and resumed, tested from its file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+OPTIONS = Path(__file__).parents[2] / "options" / "train"
+
+# Notes what each iteration trains on, then is the command `wbsr`.
+SPY = """
+import hashlib, sys, torch
+torch.set_num_threads(1)
+import wbsr.plugin
+from basicsr.models.sr_model import SRModel
+feed = SRModel.feed_data
+def noting(self, data):
+    if self.is_train and "difficulty" in data:
+        digest = hashlib.sha256(data["lq"].numpy().tobytes()).hexdigest()[:12]
+        with open("fed.txt", "a") as file:
+            file.write(f"{digest} {data['difficulty'].float().mean():.3f}\\n")
+    feed(self, data)
+SRModel.feed_data = noting
+from wbsr.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """HR/LR pairs at x2, half flat and half textured, in data/hr and data/lr."""
+    rng = np.random.default_rng(0)
+    for name, side in (("hr", 64), ("lr", 32)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(8):
+            image = np.full((side, side, 3), 90 + i, np.uint8)
+            image[:, side // 2 :] = rng.integers(0, 256, (side, side // 2, 3))
+            cv2.imwrite(str(tmp_path / "data" / name / f"{i}.png"), image)
+    return tmp_path
+
+
+def small(name, folder, **changes):
+    """A shipped option file, cut down to tiny data and a tiny network; returns the file's path."""
+    architecture = name.split("_")[1]
+    opt = yaml.safe_load((OPTIONS / architecture / f"{name}.yml").read_text(encoding="utf-8"))
+    network = opt["network_g"].get("backbone", opt["network_g"])
+    network.update(
+        {"num_feat": 8, "num_block": 2} | ({"num_group": 1, "squeeze_factor": 4} if "num_group" in network else {})
+    )
+    if opt["network_g"]["type"] == "Supernet":
+        opt["network_g"].update({"widths": [4, 8], "depths": [1, 2]})
+    for dataset in opt["datasets"].values():
+        dataset.update(dataroot_gt="data/hr", dataroot_lq="data/lr")
+    opt["datasets"]["train"].update(gt_size=16, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=2)
+    if "hes" in opt["datasets"]["train"]:
+        opt["datasets"]["train"]["hes"].update(num_classes=4, stride=4, sample_level=0.5)
+    if "dataroot_gt" in opt["train"]["pixel_opt"]:
+        opt["train"]["pixel_opt"].update(dataroot_gt="data/hr", components=2)
+    opt["train"].update(total_iter=12)
+    opt["val"]["val_freq"] = 12
+    opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False}
+    opt["train"].update(changes)
+    path = folder / f"{name}.yml"
+    path.write_text(yaml.safe_dump(opt), encoding="utf-8")
+    return path
+
+
+def start(folder, *arguments):
+    command = [sys.executable, "-c", SPY, *map(str, arguments)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def run(folder, *arguments):
+    process = start(folder, *arguments)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    return output
+
+
+def fed(folder):
+    return (folder / "fed.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", ["HES_RCAN_x2", "BDLoss_EDSR_x2"])
+def test_hes_and_bdloss_drop_into_stock_option_files(name, folder):
+    output = run(folder, "train", "-opt", small(name, folder))
+    assert "iter:      12" in output
+    weights = torch.load(folder / "experiments" / name / "models" / "net_g_latest.pth", weights_only=True)
+    assert set(weights) == {"params", "params_ema"}
+    if name.startswith("HES"):
+        hard = [float(line.split()[1]) for line in fed(folder)]
+        assert len(hard) == 12
+        assert np.mean(hard[6:]) > np.mean(hard[:6])
+
+
+def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder):
+    whole, killed = folder, folder / "killed"
+    path = small("WBSR_SRResNet_x2", folder)
+    run(whole, "train", "-opt", path)
+    killed.mkdir()
+    (killed / "data").symlink_to(folder / "data")
+    process = start(killed, "train", "-opt", path)
+    state = killed / "experiments" / "WBSR_SRResNet_x2" / "training_states" / "8.state"
+    deadline = time.monotonic() + 200
+    while not state.exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = len(fed(killed))
+    output = run(killed, "train", "-opt", path, "--auto_resume")
+    done = int(output.split("Resuming training from epoch: ")[1].split("iter: ")[1].split(".")[0])
+    assert done in (8, 12)
+    assert fed(killed)[before:] == fed(whole)[done:]
+
+    found = torch.load(killed / "experiments" / path.stem / "models" / "net_g_latest.pth", weights_only=True)
+    expected = torch.load(whole / "experiments" / path.stem / "models" / "net_g_latest.pth", weights_only=True)
+    assert found["wbsr"] == expected["wbsr"]
+    assert len(found["wbsr"]["thresholds"]) == 3
+    assert found["wbsr"]["patch_size"] == 8
+    for name, weight in expected["params"].items():
+        assert torch.allclose(found["params"][name], weight, atol=1e-6), name
+
+
+def test_a_trained_checkpoint_is_tested_from_its_file_alone(folder):
+    path = small("WBSR_EDSR_x2", folder, supernet={"strategy": "all"})
+    run(folder, "train", "-opt", path)
+    opt = yaml.safe_load(path.read_text(encoding="utf-8"))
+    weights = "experiments/WBSR_EDSR_x2/models/net_g_latest.pth"
+    opt.update(name="tested", path={"pretrain_network_g": weights, "param_key_g": "params_ema"})
+    opt["datasets"] = {"test_1": {**opt["datasets"]["val"], "name": "set"}}
+    opt["val"].update(save_img=True, suffix="SR", dynamic={"routing": "paper", "compare": True, "save_map": True})
+    del opt["train"]
+    (folder / "test.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
+    output = run(folder, "test", "-opt", "test.yml")
+    assert "of the full network's FLOPs" in output
+    rows = json.loads((folder / "results" / "tested" / "set.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["name"] for row in rows][:2] == ["paper", "full"]
+    assert {row["name"] for row in rows[2:]} == {"w4d1", "w8d1", "w4d2", "w8d2"}
+    for kind in ("set/0_SR.png", "set_maps/0_map.png"):
+        assert cv2.imread(str(folder / "results" / "tested" / "visualization" / kind)).shape == (64, 64, 3)
+
+    from wbsr_models import DynamicUpscaler
+
+    lr = cv2.cvtColor(cv2.imread(str(folder / "data" / "lr" / "0.png")), cv2.COLOR_BGR2RGB)
+    sr, report = DynamicUpscaler.from_checkpoint(folder / weights)(torch.from_numpy(lr).permute(2, 0, 1) / 255)
+    saved = cv2.cvtColor(cv2.imread(str(folder / "results/tested/visualization/set/0_SR.png")), cv2.COLOR_BGR2RGB)
+    found = (sr.clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
+    assert np.abs(found - saved).max() <= 1
+    assert 0 < report.flops_share < 1
+
+    opt["network_g"] = {
+        **opt["network_g"],
+        "backbone": {**opt["network_g"]["backbone"], "num_block": 3},
+        "depths": [1, 3],
+    }
+    (folder / "other.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
+    process = start(folder, "test", "-opt", "other.yml")
+    message = process.communicate(timeout=200)[0]
+    assert process.returncode == 2
+    assert "are of another architecture than network_g: they lack body.2." in message
