@@ -29,5 +29,5 @@ setup(
         "setuptools",  # supplies distutils, which BasicSR imports, on Python 3.12
     ],
     entry_points={"console_scripts": ["wbsr=wbsr.cli:main"]},
-    extras_require={"test": ["pytest>=8", "pytest-timeout", "ruff>=0.9", "mypy>=1.14"]},
+    extras_require={"test": ["pytest>=8", "pytest-timeout", "ruff>=0.9", "mypy>=1.14", "hypothesis"]},
 )

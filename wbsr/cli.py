@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from wbsr import __version__
 from wbsr.options import suggest
@@ -20,13 +20,6 @@ COMMANDS = {
 }
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
-
-if multiprocessing.parent_process() is not None:
-    # A data-loading worker that was spawned (BasicSR does so in distributed training) imports this module before its
-    # dataset, and the dataset's module may be one of BasicSR's.
-    from wbsr import compat
-
-    compat.install()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,8 +81,9 @@ def _worker_message(text: str) -> str | None:
     """The message in an error which torch brings from a data-loading worker: its traceback as text, our file last."""
     if not text.startswith("Caught "):
         return None
-    places = list(re.finditer(r'^  File "[^"]*?[/\\](wbsr\w*)[/\\][^"]*", line \d+, in .*$|^  File .*$', text, re.M))
-    if not places or places[-1][1] is None:
+    places = list(re.finditer(r'^  File "(.*)", line \d+, in .*$', text, re.M))
+    ours = re.escape(str(Path(__file__).parents[1])) + r"[/\\]wbsr(_\w+)?[/\\]"
+    if not places or not re.match(ours, places[-1][1]):
         return None
     message = re.search(r"^\w+: (.*)", text[places[-1].end() :], re.M | re.S)
     return message[1].strip() if message else None

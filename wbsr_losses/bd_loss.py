@@ -80,8 +80,9 @@ class BDLoss(nn.Module):
     Args:
         loss_weight: factor of the loss.
         reduction: `none`, `mean` or `sum` over all elements.
-        form: `gaussian` (Eq. 14 as printed; tends to MSE as σ → 0), `laplace` (tends to L1), or `monte_carlo` (Balanced
-            MSE's batch form, without a mixture).
+        form: `gaussian` (Eq. 14 as printed; tends to MSE as σ → 0), `laplace` (tends to L1; predictions far outside
+            0-1 get no gradient, as both its terms grow at the same rate), or `monte_carlo` (Balanced MSE's batch form,
+            without a mixture).
         noise_sigma: σ, the noise of the prediction in pixel values; for `laplace` its b. Larger balances more.
         per_channel: (gaussian) balance each channel by itself instead of colours; `laplace` always does.
         dataroot_gt: folder or LMDB of HR images, to fit the mixture to. Exactly one of this and `mixture`.

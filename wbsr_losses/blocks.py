@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-CPU_VALUES = 1 << 20  # 4 MB of float32
+CPU_VALUES = 1 << 19  # 2 MB of float32
 CUDA_SHARE = 4  # blocks are at most a quarter of all pixels
 
 

@@ -12,13 +12,12 @@ right in the fifth. The gradient is worked out beside the value, so nothing of s
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from .blocks import blocks
 from .shares import value_and_shares
+from .slope import with_slope
 
 
 def gaussian_log_density(
@@ -44,41 +43,28 @@ def gaussian_log_density(
     log_scale = log_scale - 0.5 * dimension * math.log(2 * math.pi)
     rows = whiten.transpose(0, 1).reshape(dimension * components, dimension)  # row d·L + i is row d of A_i
     shifts = shift.T.reshape(dimension * components, 1)
-    return cast(torch.Tensor, _Density.apply(x, rows.to(x), shifts.to(x), log_scale.to(x)[:, None]))
+    rows, shifts, log_scale = rows.to(x), shifts.to(x), log_scale.to(x)[:, None]
 
-
-class _Density(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, rows: torch.Tensor, shifts: torch.Tensor, log_scale: torch.Tensor
-    ) -> torch.Tensor:
+    def work(x: torch.Tensor, wanted: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         value = x.new_empty(x.shape[0], x.shape[2])
-        slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        with torch.autocast(x.device.type, enabled=False):
-            for n, p in blocks(x, rows.shape[0]):
-                value[n, p], block_slope = _block(x[n, :, p], rows, shifts, log_scale, slope is not None)
-                if slope is not None and block_slope is not None:
-                    slope[n, :, p] = block_slope
-        ctx.save_for_backward(slope)
-        return value
+        slope = torch.empty_like(x) if wanted else None
+        for n, p in blocks(x, rows.shape[0]):
+            value[n, p] = _block(x[n, :, p], rows, shifts, log_scale, None if slope is None else slope[n, :, p])
+        return value, slope
 
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (slope,) = ctx.saved_tensors
-        return grad[:, None] * slope, None, None, None
+    return with_slope(x, work)
 
 
 def _block(
-    x: torch.Tensor, rows: torch.Tensor, shifts: torch.Tensor, log_scale: torch.Tensor, with_slope: bool
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Value (n, p) and slope (n, D, p) of the points x (n, D, p)."""
+    x: torch.Tensor, rows: torch.Tensor, shifts: torch.Tensor, log_scale: torch.Tensor, slope: torch.Tensor | None
+) -> torch.Tensor:
+    """Values (n, p) of the points x (n, D, p); their gradient goes into `slope` (n, D, p)."""
     images, dimension, pixels = x.shape
     z = torch.baddbmm(shifts[None], rows.expand(images, -1, -1), x)  # (n, D·L, p)
     z = z.view(images, dimension, -1, pixels)
     log_parts = log_scale - 0.5 * z.square().sum(1)  # (n, L, p)
     value, share = value_and_shares(log_parts, 1)
-    if not with_slope:
-        return value, None
-    pull = z.mul_(share[:, None]).view(images, -1, pixels)
-    return value, torch.matmul(rows.T, pull).neg_()
+    if slope is not None:
+        pull = z.mul_(share[:, None]).view(images, -1, pixels)
+        slope.copy_(torch.matmul(rows.T, pull).neg_())
+    return value

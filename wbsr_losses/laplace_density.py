@@ -16,13 +16,15 @@ which lies within ±1/b: times b, the balancing term never pulls harder than L1 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from .blocks import blocks
+from .log_erfcx import log_erfcx
 from .shares import EXP_FLOOR, value_and_shares
+from .slope import with_slope
+
+TEMPORARIES = 8  # arrays that `_block` holds at once
 
 
 def laplace_log_density(
@@ -41,29 +43,15 @@ def laplace_log_density(
         log-densities (N, C, P).
     """
     log_scale = weights.detach().double().log() - math.log(2 * scale)
-    centre, spread = means.detach()[..., None].to(x), stds.detach()[..., None].to(x)  # (C, L, 1)
-    return cast(torch.Tensor, _Density.apply(x, log_scale[:, None].to(x), centre, spread, scale))
+    parts = (log_scale[:, None].to(x), means.detach()[..., None].to(x), stds.detach()[..., None].to(x), scale)
 
+    def work(x: torch.Tensor, wanted: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        value, slope = torch.empty_like(x), torch.empty_like(x)
+        for n, p in blocks(x, TEMPORARIES * means.numel()):
+            value[n, :, p], slope[n, :, p] = _block(x[n, :, p], *parts)
+        return value, slope
 
-class _Density(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, centre: torch.Tensor, spread: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        value = torch.empty_like(x)
-        slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        for n, p in blocks(x, centre.shape[0] * centre.shape[1]):
-            value[n, :, p], block_slope = _block(x[n, :, p], log_scale, centre, spread, scale)
-            if slope is not None:
-                slope[n, :, p] = block_slope
-        ctx.save_for_backward(slope)
-        return value
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (slope,) = ctx.saved_tensors
-        return grad * slope, None, None, None, None
+    return with_slope(x, work)
 
 
 def _block(
@@ -76,9 +64,9 @@ def _block(
     bell = -0.5 * steps.square()
     far = (ratio + steps) / math.sqrt(2)
     near = (ratio - steps) / math.sqrt(2)
-    log_far = bell + torch.special.erfcx(far).log()
+    log_far = bell + log_erfcx(far)
     exact_tail = 0.5 * ratio.square() - distance / scale + torch.erfc(near.clamp(max=0)).log()
-    log_near = torch.where(near > 0, bell + torch.special.erfcx(near.clamp(min=0)).log(), exact_tail)
+    log_near = torch.where(near > 0, bell + log_erfcx(near.clamp(min=0)), exact_tail)
     half_gap = 0.5 * (log_far - log_near)
     both = torch.maximum(log_near, log_far) + torch.log1p(torch.exp((-2 * half_gap.abs()).clamp_(min=EXP_FLOOR)))
     value, share = value_and_shares(both.add_(log_scale - math.log(2)), 2)

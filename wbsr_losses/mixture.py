@@ -122,7 +122,7 @@ def working_precision(x: torch.Tensor) -> torch.Tensor:
 def _tensor(name: str, numbers: Numbers) -> torch.Tensor:
     try:
         tensor = torch.as_tensor(numbers)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # torch raises each of them for what is no array
         raise ValueError(f"{name} must be an array of numbers: {error}") from error
     dtype = torch.float64 if isinstance(numbers, torch.Tensor) and tensor.dtype == torch.float64 else torch.float32
     tensor = tensor.detach().to(dtype).clone()

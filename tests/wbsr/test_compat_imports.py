@@ -5,7 +5,9 @@ import importlib.util
 import sys
 
 import pytest
+from torch.utils.data import DataLoader
 
+from wbsr import compat
 from wbsr.compat import imports
 
 
@@ -13,9 +15,14 @@ def fail(name):
     raise ImportError(name)
 
 
-def test_basicsr_imports_after_install(start_python):
-    process = start_python("compat.install(); print('version', basicsr.__version__)")
-    assert "version 1.4" in process.communicate(timeout=60)[0]
+def test_a_spawned_worker_mends_basicsr_before_it_unpickles_the_dataset(images, options, monkeypatch):
+    compat.install()
+    from basicsr.data import build_dataset
+
+    monkeypatch.chdir(images(3))
+    dataset = build_dataset(options["datasets"]["val"] | {"phase": "val", "scale": 2})
+    loader = DataLoader(dataset, num_workers=1, multiprocessing_context="spawn")
+    assert [tuple(batch["gt"].shape) for batch in loader] == [(1, 3, 32, 32)] * 3
 
 
 @pytest.mark.parametrize("module", imports.MOVED)

@@ -1,0 +1,226 @@
+"""`BDLoss` as BasicSR uses it: built from options, trusted with any batch."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wbsr_losses import BDLoss, GaussianMixture
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A mixture of three colours, one of them saturated white and very narrow."""
+    means = torch.tensor([[0.2, 0.3, 0.4], [0.6, 0.5, 0.4], [1.0, 1.0, 1.0]])
+    covariances = torch.tensor([0.02, 0.04, 1.6e-5])[:, None, None] * torch.eye(3)
+    path = tmp_path / "mixture.json"
+    GaussianMixture([0.5, 0.4, 0.1], means, covariances).save(path)
+    return str(path)
+
+
+def options(form, file):
+    return {"form": form, **({} if form == "monte_carlo" else {"mixture": file})}
+
+
+FORMS = pytest.mark.parametrize("form", ["gaussian", "laplace", "monte_carlo"])
+
+
+def batch(seed=0, shape=(2, 3, 8, 8)):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator).requires_grad_(), torch.rand(shape, generator=generator)
+
+
+def test_basicsr_builds_it_from_an_option_block(hr):
+    from basicsr.losses import build_loss
+
+    loss = build_loss({"type": "BDLoss", "dataroot_gt": str(hr), "components": 2, "loss_weight": 0.5})
+    pred, target = batch()
+    assert loss(pred, target).item() == pytest.approx(0.5 * F.mse_loss(pred, target).item(), abs=1e-2)
+
+
+def test_importing_the_package_inside_basicsr_registers_it_and_alone_loads_nothing():
+    registers = "from wbsr import compat; compat.install(); import wbsr_losses; "
+    registers += "from basicsr.utils.registry import LOSS_REGISTRY; LOSS_REGISTRY.get('BDLoss')"
+    light = "import sys, wbsr_losses; from wbsr_losses import GaussianMixture, fit_mixture; "
+    light += "assert not {'basicsr', 'sklearn', 'torchvision'} & set(sys.modules)"
+    for code in (registers, light):
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=__file__.rsplit("/tests/", 1)[0])
+
+
+def test_the_default_stays_near_mse(file):
+    pred, target = batch()
+    got = BDLoss(mixture=file)(pred, target)
+    assert got.item() == pytest.approx(F.mse_loss(pred, target).item(), rel=0.02)
+
+
+@FORMS
+def test_reductions_and_weights_are_those_of_basicsr(form, file):
+    pred, target = batch()
+    none, mean, total = (BDLoss(reduction=r, **options(form, file))(pred, target) for r in ("none", "mean", "sum"))
+    assert none.shape == pred.shape
+    torch.testing.assert_close(mean, none.mean())
+    torch.testing.assert_close(total, none.sum())
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[:, :, :4] = 2
+    weighted = BDLoss(**options(form, file))(pred, target, mask)
+    torch.testing.assert_close(weighted, none[:, :, :4].mean())
+
+
+@FORMS
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_worked_out_in_float32(form, dtype, file):
+    pred, target = batch()
+    half = pred.detach().to(dtype).requires_grad_()
+    got = BDLoss(**options(form, file))(half, target.to(dtype))
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, BDLoss(**options(form, file))(half.float(), target.to(dtype).float()))
+    got.backward()
+    assert half.grad.dtype == dtype
+
+
+@FORMS
+def test_autocast_makes_no_difference(form, file):
+    pred, target = batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = BDLoss(**options(form, file))(pred, target)
+    torch.testing.assert_close(got, BDLoss(**options(form, file))(pred, target), rtol=0, atol=0)
+
+
+@FORMS
+@pytest.mark.parametrize("scale", [0.0, 1.0, 50.0, 1e6])
+def test_training_from_any_start_is_free_of_nan_and_comes_home(form, scale, file):
+    torch.manual_seed(0)
+    offset = (scale * torch.randn(1, 3, 1, 1)).requires_grad_()
+    loss = BDLoss(noise_sigma=0.05, **options(form, file))
+    optimizer = torch.optim.Adam([offset], lr=max(scale, 1) / 50)
+    _, target = batch()
+    values = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        value = loss(offset.expand_as(target), target)
+        value.backward()
+        assert torch.isfinite(offset.grad).all()
+        optimizer.step()
+        values.append(value.item())
+    assert all(math.isfinite(v) for v in values)
+    if form == "laplace" and scale > 1:  # far outside the data its two terms cancel, as the docstring says
+        assert values[-1] <= values[0]
+    else:
+        assert values[-1] < values[0] or scale == 0
+
+
+def test_monte_carlo_draws_are_repeatable_and_differ_from_step_to_step():
+    pred, target = batch()
+    one, other = BDLoss(form="monte_carlo", noise_sigma=0.3), BDLoss(form="monte_carlo", noise_sigma=0.3)
+    first, second = one(pred, target).item(), one(pred, target).item()
+    assert first != second
+    assert other(pred, target).item() == first
+
+
+def test_the_mixture_travels_with_the_loss(file):
+    loss = BDLoss(mixture=file)
+    assert {"mixture.weights", "mixture.means", "mixture.covariances"} == set(loss.state_dict())
+    other = BDLoss(mixture=file)
+    other.mixture.means.zero_()
+    other.load_state_dict(loss.state_dict())
+    pred, target = batch()
+    assert other(pred, target).item() == loss(pred, target).item()
+    double = loss.to(torch.float64)
+    assert double(pred.double(), target.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"noise_sigm": 0.1}, TypeError, "unexpected keyword argument 'noise_sigm'"),
+        ({"noise_sigma": 0}, ValueError, r"noise_sigma must be a number of at least 1e-05, got 0"),
+        ({"noise_sigma": float("nan")}, ValueError, "noise_sigma must be a number of at least"),
+        ({"noise_sigma": "2e-2"}, TypeError, "which YAML reads as text: write 2.0"),
+        ({"form": "huber"}, ValueError, "form must be one of gaussian, laplace, monte_carlo, got 'huber'"),
+        ({"reduction": "avg"}, ValueError, "reduction must be one of none, mean, sum, got 'avg'"),
+        ({"mixture": None}, ValueError, "give either dataroot_gt .* or mixture .*, got neither"),
+        ({"dataroot_gt": "x"}, ValueError, "give either dataroot_gt .* or mixture .*, got both"),
+        ({"mixture": "nothing.json"}, FileNotFoundError, "there is no mixture file nothing.json"),
+        ({"mixture": None, "dataroot_gt": "nowhere"}, FileNotFoundError, "there is no folder nowhere"),
+        ({"form": "monte_carlo"}, ValueError, "needs no mixture: remove it"),
+        ({"samples": 5}, ValueError, "samples must be at least 1, and goes with form: monte_carlo alone"),
+        ({"form": "laplace", "per_channel": True}, ValueError, "per_channel goes with form: gaussian alone"),
+        ({"components": 2.5}, ValueError, "components must be one of bic"),
+    ],
+)
+def test_wrong_options_are_refused(change, error, message, file):
+    with pytest.raises(error, match=message):
+        BDLoss(**{"mixture": file, **change})
+
+
+def test_a_mixture_of_another_dimension_is_refused(tmp_path):
+    GaussianMixture([1.0], [[0.5]], [[[0.1]]]).save(tmp_path / "grey.json")
+    with pytest.raises(ValueError, match=r"the mixture .*grey\.json must have dimension 3, got 1"):
+        BDLoss(mixture=tmp_path / "grey.json")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((2, 3, 8, 8), (2, 3, 8, 4)), r"one shape, got \(2, 3, 8, 8\) and \(2, 3, 8, 4\)"),
+        (((2, 1, 8, 8), (2, 1, 8, 8)), r"takes RGB images \(N, 3, H, W\), got \(2, 1, 8, 8\): use L1Loss"),
+        (((3, 8, 8), (3, 8, 8)), "takes RGB images"),
+        (((0, 3, 8, 8), (0, 3, 8, 8)), "takes RGB images"),
+    ],
+)
+def test_other_shapes_are_refused(shapes, message, file):
+    with pytest.raises(ValueError, match=message):
+        BDLoss(mixture=file)(*(torch.zeros(shape) for shape in shapes))
+
+
+def test_a_weight_of_another_shape_is_refused(file):
+    pred, target = batch()
+    with pytest.raises(ValueError, match=r"weight must be \(N, 1 or 3, H, W\) as \(2, 3, 8, 8\), got \(8, 8\)"):
+        BDLoss(mixture=file)(pred, target, torch.ones(8, 8))
+
+
+@FORMS
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_named(form, value, file):
+    loss = BDLoss(**options(form, file))
+    pred, target = batch()
+    broken = pred.detach().clone()
+    broken[0, 1, 2, 3] = value
+    with pytest.raises(ValueError, match="the prediction must be finite, got 1 values of NaN or infinity"):
+        loss(broken, target)
+    with pytest.raises(ValueError, match="the target must be finite, got 1 values"):
+        loss(pred, broken)
+    with pytest.raises(ValueError, match="the weight must be finite"):
+        loss(pred, target, broken)
+    with pytest.raises(ValueError, match="predictions up to 3e\\+38 where 0-1 is meant"):
+        loss(torch.full_like(pred, 3e38), target)
+
+
+def test_weight_decay_is_the_loss_on_the_weights():
+    # λ‖θ‖² is `weight_decay: 2λ` with Adam
+    decay, results = 0.03, []
+    for explicit in (True, False):
+        theta = torch.linspace(-1, 1, 5, dtype=torch.float64).requires_grad_()
+        optimizer = torch.optim.Adam([theta], lr=0.01, weight_decay=0.0 if explicit else 2 * decay)
+        for _ in range(20):
+            optimizer.zero_grad()
+            (theta.cos().sum() + (decay * theta.square().sum() if explicit else 0)).backward()
+            optimizer.step()
+        results.append(theta.detach())
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.gpu
+@FORMS
+def test_cuda_agrees_with_cpu(form, file):
+    pred, target = batch(shape=(4, 3, 64, 48))
+    cpu = BDLoss(**options(form, file))(pred, target)
+    (slope,) = torch.autograd.grad(cpu, pred)
+    there = pred.detach().cuda().requires_grad_()
+    cuda = BDLoss(**options(form, file)).cuda()(there, target.cuda())
+    (slope_there,) = torch.autograd.grad(cuda, there)
+    torch.testing.assert_close(cuda.cpu(), cpu, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(slope_there.cpu(), slope, rtol=1e-3, atol=1e-7)
