@@ -8,7 +8,6 @@ The output is exactly scale x input for every size, images smaller than a patch 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from wbsr_arch.subnet import Subnet
 from wbsr_arch.supernet import Supernet
@@ -24,7 +23,8 @@ from wbsr_data.difficulty import classify
 from wbsr_data.gradient import gradient_score, patch_positions
 from wbsr_models.checkpoint import load_checkpoint, read_metadata
 from wbsr_models.routing import route_by_class
-from wbsr_models.tiling import Tile, plan_tiles
+from wbsr_models.tile_runner import TileRunner
+from wbsr_models.tiling import plan_tiles
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class DynamicUpscaler:
             )
         self.supernet = supernet
         self.thresholds = None if thresholds is None else tuple(thresholds)
-        self.patch_size, self.halo, self.max_tile, self.batch_pixels = patch_size, halo, max_tile, batch_pixels
-        self._networks: dict[int, nn.Module] = {}
+        self.patch_size, self.halo, self.max_tile = patch_size, halo, max_tile
+        self._run = TileRunner(supernet, batch_pixels)
 
     @classmethod
     def from_checkpoint(
@@ -140,39 +140,6 @@ class DynamicUpscaler:
         classes = classify(gradient_score(lr, self.patch_size), self.thresholds or ())
         num_classes = len(self.thresholds or ()) + 1
         return route_by_class(classes.cpu().numpy(), num_classes, len(self.supernet.subnets))
-
-    def _run(self, lr: Tensor, tiles: list[Tile]) -> Tensor:
-        """Run the tiles in batches by subnet and window size and write each on its place of the canvas."""
-        scale = self.supernet.scale
-        groups: defaultdict[tuple[int, int, int], list[Tile]] = defaultdict(list)
-        for tile in tiles:
-            groups[tile.subnet, tile.window_height, tile.window_width].append(tile)
-        canvas: Tensor | None = None
-        for (subnet, height, width), members in groups.items():
-            size = max(1, self.batch_pixels // (height * width))
-            for first in range(0, len(members), size):
-                batch = members[first : first + size]
-                windows = [
-                    lr[:, t.window_top : t.window_top + height, t.window_left : t.window_left + width] for t in batch
-                ]
-                outputs = self._network(subnet)(torch.stack(windows).contiguous(memory_format=torch.channels_last))
-                if canvas is None:
-                    canvas = outputs.new_empty(outputs.shape[1], lr.shape[1] * scale, lr.shape[2] * scale)
-                for tile, output in zip(batch, outputs, strict=True):
-                    top, left = tile.top - tile.window_top, tile.left - tile.window_left
-                    bottom, right = top + tile.bottom - tile.top, left + tile.right - tile.left
-                    canvas[:, tile.top * scale : tile.bottom * scale, tile.left * scale : tile.right * scale] = output[
-                        :, top * scale : bottom * scale, left * scale : right * scale
-                    ]
-        if canvas is None:
-            raise ValueError("there is no tile to run: the image is empty")
-        return canvas
-
-    def _network(self, index: int) -> nn.Module:
-        if index not in self._networks:
-            network = self.supernet.extract(self.supernet.subnets[index])
-            self._networks[index] = network.to(memory_format=torch.channels_last)
-        return self._networks[index]
 
 
 def _fixed_subnet(supernet: Supernet, routing: str) -> int | None:
