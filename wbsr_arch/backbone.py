@@ -29,22 +29,30 @@ def architecture(name: str) -> type[nn.Module]:
 
 
 def build(options: Mapping[str, Any]) -> nn.Module:
-    """The network that BasicSR's `build_network` builds from `{type: ..., **arguments}`.
+    """The network that BasicSR's `build_network` builds from `{type: ..., **arguments}`; raises what `check` does."""
+    cls = check(options)
+    return cls(**{key: value for key, value in options.items() if key != "type"})
+
+
+def check(options: Mapping[str, Any]) -> type[nn.Module]:
+    """The architecture that the options name, once they have every argument it needs and no other.
 
     Raises:
-        ValueError: the type is missing or unknown.
+        ValueError: the type is missing or unknown, or an argument is missing.
         TypeError: the architecture has no such argument.
     """
-    arguments = dict(options)
-    if "type" not in arguments:
+    if "type" not in options:
         raise ValueError("backbone must name its architecture: add `type: MSRResNet`, for example")
-    name = arguments.pop("type")
-    cls = architecture(name)
+    cls = architecture(options["type"])
     known = inspect.signature(cls).parameters
-    for argument in arguments:
-        if argument not in known:
-            raise TypeError(f"backbone {name} has no argument {argument!r}{suggest(argument, known)}")
-    return cls(**arguments)
+    for argument in options:
+        if argument != "type" and argument not in known:
+            raise TypeError(f"backbone {options['type']} has no argument {argument!r}{suggest(argument, known)}")
+    for argument, parameter in known.items():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if named and parameter.default is parameter.empty and argument not in options:
+            raise ValueError(f"backbone {options['type']} needs the argument {argument!r}: add it")
+    return cls
 
 
 def integer_argument(options: Mapping[str, Any], argument: str, role: str) -> int:

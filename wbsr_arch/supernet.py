@@ -51,8 +51,7 @@ class Supernet(nn.Module):
         super().__init__()
         network = backbones.build(backbone)
         backbones.refuse_unsliceable(network)
-        _check_values("widths", widths, backbones.integer_argument(backbone, width_arg, "width_arg"), width_arg)
-        _check_values("depths", depths, backbones.integer_argument(backbone, depth_arg, "depth_arg"), depth_arg)
+        _check_arguments(backbone, widths, depths, width_arg, depth_arg)
         # The backbone's weights are this module's own, under the same names; the backbone itself is no child.
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
         self.__dict__["_backbone"] = network
@@ -69,6 +68,15 @@ class Supernet(nn.Module):
         self.flops: dict[Subnet, int] = {subnet: flops[subnet] for subnet in self.subnets}
         self.num_parameters = {subnet: count_parameters(skeletons[subnet]) for subnet in self.subnets}
         self._skeletons = skeletons
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> None:
+        """Find what is wrong in the block `network_g` of an option file, as far as that needs no building.
+
+        Raises:
+            ValueError, TypeError: what the constructor would raise.
+        """
+        _check_arguments(**{key: value for key, value in options.items() if key != "type"})
 
     def forward(self, x: Tensor, subnet: Subnet | None = None) -> Tensor:
         """Upscale (N, C, H, W) to (N, C, scale H, scale W) by `subnet`, or by the full network if None."""
@@ -113,6 +121,20 @@ class Supernet(nn.Module):
             known = ", ".join(map(str, self.subnets))
             raise ValueError(f"the supernet has no subnet {subnet}: its subnets are {known}")
         return self._skeletons[subnet]
+
+
+def _check_arguments(
+    backbone: Mapping[str, Any],
+    widths: Sequence[int],
+    depths: Sequence[int],
+    width_arg: str = "num_feat",
+    depth_arg: str = "num_block",
+) -> None:
+    if not isinstance(backbone, Mapping):
+        raise TypeError(f"backbone must be a block of keys, such as {{type: RCAN, ...}}, got {backbone!r}")
+    backbones.check(backbone)
+    _check_values("widths", widths, backbones.integer_argument(backbone, width_arg, "width_arg"), width_arg)
+    _check_values("depths", depths, backbones.integer_argument(backbone, depth_arg, "depth_arg"), depth_arg)
 
 
 def _check_values(name: str, values: Sequence[int], full: int, argument: str) -> None:

@@ -115,12 +115,15 @@ def test_cost_and_parameters_are_the_papers(backbone, depths, costs, parameters)
         ({"depth_arg": "num_layers"}, "depth_arg names 'num_layers', which backbone MSRResNet does not take"),
         ({"backbone": {"type": "MSRResnet"}}, "did you mean 'MSRResNet'"),
         ({"backbone": {"num_feat": 16}}, "backbone must name its architecture"),
+        ({"backbone": {"type": "RCAN", "num_out_ch": 3}}, "backbone RCAN needs the argument 'num_in_ch': add it"),
     ],
 )
 def test_what_the_backbone_cannot_hold_is_refused(change, message):
     options = {"backbone": SMALL["MSRResNet"], "widths": [8, 16], "depths": [1, 3], **change}
     with pytest.raises(ValueError, match=message):
         Supernet(**options)
+    with pytest.raises(ValueError, match=message):
+        Supernet.check_options({"type": "Supernet", **options})
 
 
 def test_an_unknown_backbone_argument_is_refused():
