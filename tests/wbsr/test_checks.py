@@ -2,6 +2,8 @@
 
 import copy
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -224,3 +226,28 @@ def test_an_lmdb_is_recognised(check, tmp_path):
 
 def test_a_resumed_training_needs_no_pretrained_network(check):
     check(auto_resume=True, path__pretrain_network_g="gone.pth")
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_validation_pairs_whose_sizes_differ_are_both_named(check, tmp_path, is_train):
+    cv2.imwrite(str(tmp_path / "data/lr/01.png"), np.zeros((16, 15, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"must be 2 times .* 32 x 32 for \S*hr/01.png and 16 x 15 for \S*lr/01.png"):
+        check(is_train=is_train)
+
+
+def test_validation_images_may_have_a_rest_that_basicsr_cuts_off(check, tmp_path):
+    cv2.imwrite(str(tmp_path / "data/hr/01.png"), np.zeros((33, 33, 3), np.uint8))
+    check()
+
+
+def test_a_damaged_validation_image_is_named(check, tmp_path):
+    path = tmp_path / "data/hr/02.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"hr/02.png is damaged or cut off"):
+        check()
+
+
+def test_a_validation_image_without_its_partner_is_told(check, tmp_path):
+    (tmp_path / "data/lr/02.png").rename(tmp_path / "data/lr/03.png")
+    with pytest.raises(ValueError, match=r"datasets:val: .*Every HR image needs its LR image"):
+        check()

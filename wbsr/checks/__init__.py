@@ -6,6 +6,7 @@ spelling      keys which are nearly, but not quite, ones that BasicSR knows
 components    types that are registered nowhere, options that a loss or metric would swallow
 optimization  optimisers and schedules that would fail, at the start or at the end
 files         folders, meta files and checkpoints that are not there
+pairs         damaged images and sizes that do not match, in validation and test
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from wbsr.checks.components import check_components
 from wbsr.checks.files import check_files
 from wbsr.checks.optimization import check_optimization
+from wbsr.checks.pairs import check_pairs
 from wbsr.checks.spelling import check_spelling
 from wbsr.checks.structure import check_structure
 
@@ -41,3 +43,4 @@ def check_options(opt: dict[str, Any], is_train: bool, auto_resume: bool = False
     if is_train:
         check_optimization(options)
     check_files(options, read_pretrained=not (auto_resume or options["path"].get("resume_state")))
+    check_pairs(options, is_train)
