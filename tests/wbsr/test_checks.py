@@ -251,3 +251,11 @@ def test_a_validation_image_without_its_partner_is_told(check, tmp_path):
     (tmp_path / "data/lr/02.png").rename(tmp_path / "data/lr/03.png")
     with pytest.raises(ValueError, match=r"datasets:val: .*Every HR image needs its LR image"):
         check()
+
+
+def test_a_validation_image_too_small_for_a_metric_is_named(check, tmp_path):
+    for name, size in (("hr", (14, 30)), ("lr", (7, 15))):
+        cv2.imwrite(str(tmp_path / f"data/{name}/01.png"), np.zeros((*size, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"hr/01.png must be at least 15 pixels .* for calculate_ssim, got 14 x 30"):
+        check()
+    check(val__metrics__ssim=DELETE)

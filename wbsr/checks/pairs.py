@@ -1,7 +1,7 @@
 """The image pairs of validation and test: read in headers before anything starts, not at the end of an epoch.
 
-BasicSR's `PairedImageDataset` names neither a damaged image nor a pair whose sizes differ. A training set of ours
-checks its own pairs.
+BasicSR's `PairedImageDataset` names neither a damaged image nor a pair whose sizes differ, and its metrics fail on
+images that they leave nothing of. A training set of ours checks its own pairs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 from wbsr.checks.components import Component, components, find
 
+_WINDOWS = {"calculate_ssim": 11}  # pixels that a metric's window covers
+
 
 def check_pairs(opt: Mapping[str, Any], is_train: bool) -> None:
     """Check every pair of the validation or test sets.
@@ -18,8 +20,8 @@ def check_pairs(opt: Mapping[str, Any], is_train: bool) -> None:
     The HR image must be `scale` times its LR image; up to scale - 1 rows and columns more are cut off by BasicSR.
 
     Raises:
-        ValueError: an image that is damaged or partly transparent, sizes that do not match, an LR image without its HR
-            image, or an LMDB without a key.
+        ValueError: an image that is damaged, partly transparent or too small for a metric, sizes that do not match, an
+            LR image without its HR image, or an LMDB without a key.
     """
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
@@ -28,10 +30,17 @@ def check_pairs(opt: Mapping[str, Any], is_train: bool) -> None:
             continue
         backend = (component.options.get("io_backend") or {}).get("type")
         if issubclass(find(component), PairedImageDataset) and backend in ("disk", "lmdb"):
-            _check_pairs(component)
+            _check_pairs(component, _least_side(opt))
 
 
-def _check_pairs(component: Component) -> None:
+def _least_side(opt: Mapping[str, Any]) -> tuple[int, str]:
+    """The HR pixels that the metrics need of either side, and the metric that needs them."""
+    metrics = ((opt.get("val") or {}).get("metrics") or {}).values()
+    sides = [(_WINDOWS.get(m["type"], 1) + 2 * m.get("crop_border", 0), str(m["type"])) for m in metrics]
+    return max(sides, default=(1, ""))
+
+
+def _check_pairs(component: Component, least: tuple[int, str]) -> None:
     from wbsr_data.images import check_image
     from wbsr_data.reader import PairReader
 
@@ -48,5 +57,10 @@ def _check_pairs(component: Component) -> None:
                 f"{component.where}: an HR image must be {scale} times its LR image, got {hr[0]} x {hr[1]} for "
                 f"{reader.name(number, 'gt')} and {lr[0]} x {lr[1]} for {reader.name(number, 'lq')}: "
                 "prepare the pair again"
+            )
+        if min(lr) * scale < least[0]:
+            raise ValueError(
+                f"{component.where}: {reader.name(number, 'gt')} must be at least {least[0]} pixels high and wide for "
+                f"{least[1]}, got {hr[0]} x {hr[1]}: lower crop_border, or remove the image"
             )
     reader.close()
