@@ -22,8 +22,9 @@ def architecture(name: str) -> type[nn.Module]:
     compat.install()
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    if name not in ARCH_REGISTRY:
-        raise ValueError(f"backbone type {name!r} is no BasicSR architecture{suggest(name, ARCH_REGISTRY.keys())}")
+    if name not in ARCH_REGISTRY and f"{name}_basicsr" not in ARCH_REGISTRY:
+        known = [key.removesuffix("_basicsr") for key in ARCH_REGISTRY.keys()]  # noqa: SIM118  a registry is no dict
+        raise ValueError(f"backbone type {name!r} is no BasicSR architecture{suggest(name, known)}")
     found: type[nn.Module] = ARCH_REGISTRY.get(name)
     return found
 

@@ -1,30 +1,105 @@
 """What a network costs, by operators counted while it runs on `meta` tensors, so that nothing is computed.
 
 Convention of the paper and of ClassSR and ARM: FLOPs = 2 x multiply-accumulates, for one LR patch of 32 x 32. torch's
-counter knows convolutions and matrix products; biases, activations and pooling are not counted.
+formulas know convolutions and matrix products; biases, activations and pooling are not counted.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 REFERENCE_PATCH = 32
 
 
 def count_flops(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATCH) -> int:
     """FLOPs of `network` for one input of shape (1, in_channels, size, size)."""
-    # A copy, for RCAN and EDSR overwrite their plain attribute `mean` with one of the input's device.
-    network = copy.deepcopy(network).to("meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.empty(1, in_channels, size, size, device="meta"))
-    return int(counter.get_total_flops())
+    return dry_run(network, in_channels, size)[0]
+
+
+def dry_run(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATCH) -> tuple[int, torch.Size]:
+    """What `count_flops` returns, and the shape of the output.
+
+    Raises:
+        ValueError: the network takes no such input, or computes with values while it runs.
+    """
+    if any(weight.device.type != "meta" for weight in network.state_dict().values()):
+        network = copy.deepcopy(network).to("meta")
+    try:
+        with torch.no_grad(), kept_attributes(network), _Counter() as counter:
+            output = network(torch.empty(1, in_channels, size, size, device="meta"))
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"{type(network).__name__} can't be counted: it does not run on an input of shape "
+            f"(1, {in_channels}, {size}, {size}) without values ({reason}); choose another backbone"
+        ) from error
+    return counter.flops, output.shape
 
 
 def count_parameters(network: nn.Module) -> int:
     """Number of scalars in the parameters of `network`."""
     return sum(math.prod(parameter.shape) for parameter in network.parameters())
+
+
+@contextmanager
+def kept_attributes(network: nn.Module) -> Iterator[None]:
+    """Put back the plain tensor attributes of `network` that a run overwrites: RCAN and EDSR move `mean` to the input's
+    device and dtype."""
+    kept = [
+        (module, {name: value for name, value in vars(module).items() if isinstance(value, Tensor)})
+        for module in network.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes in kept:
+            vars(module).update(attributes)
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
+    """Adds up the FLOPs of the operators that torch has a formula for.
+
+    torch's `FlopCounterMode` does the same, but a deep network repeats a few operators a thousand times, and torch
+    infers the shape of each result anew in Python. Here an operator met before on the same shapes is not run again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+        self._met: dict[Any, tuple[Tensor, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        key = (func, *map(_described, args), *((name, _described(value)) for name, value in kwargs.items()))
+        if key not in self._met:
+            result = func(*args, **kwargs)
+            formula = flop_registry.get(func.overloadpacket)
+            flops = 0 if formula is None else formula(*args, **kwargs, out_val=result)
+            if not isinstance(result, Tensor) or not _makes_anew(func):
+                self.flops += flops
+                return result
+            self._met[key] = (result, flops)
+        result, flops = self._met[key]
+        self.flops += flops
+        return result  # one object for all: nothing is ever written into it
+
+
+def _described(value: Any) -> Any:
+    return (value.shape, value.stride(), value.dtype) if isinstance(value, Tensor) else repr(value)
+
+
+@functools.cache
+def _makes_anew(func: Any) -> bool:
+    """Whether an operator returns a tensor of its own: no view of an argument, nothing changed in place."""
+    schema = func._schema
+    return not schema.is_mutable and all(result.alias_info is None for result in schema.returns)

@@ -1,9 +1,9 @@
 """A supernet: one set of weights, many networks (width x depth), without a slimmable layer written by hand.
 
 A subnet is the backbone's architecture built with smaller arguments, the *skeleton*, whose parameter of any name is
-the leading slice of the backbone's parameter of that name. `torch.func.functional_call` runs the skeleton on the
-slices, so autograd reaches the shared weights by itself. A leading slice passes through PixelShuffle (layout C, r, r)
-and through channel attention unharmed. The paper's supernets have nine subnets (section 6 of its experiments).
+the leading slice of the backbone's parameter of that name. The skeleton runs on views of the shared weights, so
+autograd reaches them by itself. A leading slice passes through PixelShuffle (layout C, r, r) and through channel
+attention unharmed. The paper's supernets have nine subnets (section 6 of its experiments).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from wbsr_arch import backbone as backbones
-from wbsr_arch.cost import count_flops, count_parameters
+from wbsr_arch.cost import REFERENCE_PATCH, count_parameters, dry_run
+from wbsr_arch.family import build_family
+from wbsr_arch.skeleton import Slot
 from wbsr_arch.subnet import Subnet
 
 
@@ -55,19 +55,17 @@ class Supernet(nn.Module):
         # The backbone's weights are this module's own, under the same names; the backbone itself is no child.
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
         self.__dict__["_backbone"] = network
-        self.scale: int = int(backbone.get("upscale", 1))
         self.full = Subnet(widths[-1], depths[-1])
-        skeletons = {
-            Subnet(width, depth): _skeleton({**backbone, width_arg: width, depth_arg: depth}, network)
-            for depth in depths
-            for width in widths
-        }
-        in_channels = int(backbone.get("num_in_ch", 3))
-        flops = {subnet: count_flops(skeleton, in_channels) for subnet, skeleton in skeletons.items()}
-        self.subnets: tuple[Subnet, ...] = tuple(sorted(skeletons, key=lambda subnet: (flops[subnet], subnet)))
+        self.in_channels = int(backbone.get("num_in_ch", 3))
+        self._options, self._width_arg, self._depth_arg = dict(backbone), width_arg, depth_arg
+        family = build_family(backbone, network, widths, depths, width_arg, depth_arg)
+        counted = {subnet: dry_run(skeleton, self.in_channels) for subnet, (skeleton, _) in family.items()}
+        flops = {subnet: count for subnet, (count, _) in counted.items()}
+        self.scale: int = counted[self.full][1][-1] // REFERENCE_PATCH
+        self.subnets: tuple[Subnet, ...] = tuple(sorted(family, key=lambda subnet: (flops[subnet], subnet)))
         self.flops: dict[Subnet, int] = {subnet: flops[subnet] for subnet in self.subnets}
-        self.num_parameters = {subnet: count_parameters(skeletons[subnet]) for subnet in self.subnets}
-        self._skeletons = skeletons
+        self.num_parameters = {subnet: count_parameters(family[subnet][0]) for subnet in self.subnets}
+        self._family = family
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> None:
@@ -83,18 +81,21 @@ class Supernet(nn.Module):
         if subnet is None or subnet == self.full:
             large: Tensor = self._backbone(x)
             return large
-        skeleton = self._skeleton(subnet)
+        skeleton, slots = self._member(subnet)
         if skeleton.training != self.training:
             skeleton.train(self.training)
-        small: Tensor = functional_call(skeleton, self.slices(subnet), (x,))
+        try:
+            for slot in slots:
+                slot.holder[slot.key] = slot.slice()
+            small: Tensor = skeleton(x)
+        finally:
+            for slot in slots:
+                slot.holder[slot.key] = slot.blank
         return small
 
     def slices(self, subnet: Subnet) -> dict[str, Tensor]:
         """The subnet's weights by name: views into the shared ones, through which gradients flow."""
-        shared = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        return {
-            name: _leading(shared[name], blank.shape) for name, blank in self._skeleton(subnet).state_dict().items()
-        }
+        return {slot.name: slot.slice() for slot in self._member(subnet)[1]}
 
     def extract(self, subnet: Subnet | None = None) -> nn.Module:
         """A plain network of the backbone's architecture with contiguous copies of the subnet's weights.
@@ -102,10 +103,16 @@ class Supernet(nn.Module):
         It shares nothing with the supernet, is in evaluation mode, and its state dict is a stock checkpoint's.
         """
         subnet = subnet or self.full
-        network = copy.deepcopy(self._skeleton(subnet))
+        network = copy.deepcopy(self._member(subnet)[0])
         weights = {name: weight.detach().clone() for name, weight in self.slices(subnet).items()}
         network.load_state_dict(weights, strict=True, assign=True)
         return network.eval().requires_grad_(False)
+
+    def options(self, subnet: Subnet | None = None) -> dict[str, Any]:
+        """The BasicSR options by which `build_network` builds the subnet, or the full network, on its own."""
+        subnet = subnet or self.full
+        arguments = {self._width_arg: subnet.width, self._depth_arg: subnet.depth}
+        return {**copy.deepcopy(self._options), **arguments}
 
     def share(self, subnet: Subnet) -> float:
         """The subnet's FLOPs as a share of the full network's, 0-1."""
@@ -116,11 +123,11 @@ class Supernet(nn.Module):
         self._backbone.training = mode
         return self
 
-    def _skeleton(self, subnet: Subnet) -> nn.Module:
-        if subnet not in self._skeletons:
+    def _member(self, subnet: Subnet) -> tuple[nn.Module, list[Slot]]:
+        if subnet not in self._family:
             known = ", ".join(map(str, self.subnets))
             raise ValueError(f"the supernet has no subnet {subnet}: its subnets are {known}")
-        return self._skeletons[subnet]
+        return self._family[subnet]
 
 
 def _check_arguments(
@@ -152,27 +159,3 @@ def _check_values(name: str, values: Sequence[int], full: int, argument: str) ->
         )
     if values[-1] < full:
         raise ValueError(f"{name} must end with the backbone's {argument} of {full}, got {list(values)}: append {full}")
-
-
-def _skeleton(options: Mapping[str, Any], full: nn.Module) -> nn.Module:
-    """The architecture with the smaller arguments and weights on `meta`, checked to be a leading slice of `full`.
-
-    It is built on the CPU, for RCAN and EDSR keep their image mean as a plain attribute that `meta` would lose.
-    """
-    with torch.random.fork_rng(devices=[]):
-        skeleton = backbones.build(options).to("meta").requires_grad_(False)
-    shared = full.state_dict()
-    for name, blank in skeleton.state_dict().items():
-        if name not in shared:
-            raise ValueError(f"backbone {options['type']}: the subnet's parameter {name} is not in the full network")
-        small, large = tuple(blank.shape), tuple(shared[name].shape)
-        if len(small) != len(large) or any(n > m for n, m in zip(small, large, strict=True)):
-            raise ValueError(
-                f"backbone {options['type']}: {name} is {small} in a subnet and {large} in the full network, "
-                "so it is no leading slice of it"
-            )
-    return skeleton
-
-
-def _leading(weight: Tensor, shape: torch.Size) -> Tensor:
-    return weight if weight.shape == shape else weight[tuple(slice(size) for size in shape)]

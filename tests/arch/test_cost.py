@@ -1,0 +1,61 @@
+"""FLOPs are those of torch's own counter, for every operator, and counting leaves a network as it was."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from wbsr_arch.backbone import build
+from wbsr_arch.cost import count_flops, count_parameters, dry_run
+
+NETWORKS = [
+    {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 32, "num_group": 2, "num_block": 2},
+    {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2, "upscale": 3},
+    {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 3},
+]
+
+
+@pytest.mark.parametrize("options", NETWORKS, ids=[options["type"] for options in NETWORKS])
+def test_the_count_is_that_of_torchs_counter(options):
+    network = build(options)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.rand(1, 3, 12, 12))
+    assert count_flops(network, size=12) == counter.get_total_flops()
+
+
+def test_repeated_layers_and_changes_in_place_count_as_often_as_they_run():
+    """By hand: 2 x 9 x 4 x 4 per pixel of the convolution, and 2 x 100 x 7 for the matrix product."""
+
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.line = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(100, 7)
+
+        def forward(self, x):
+            for _ in range(5):
+                x = self.conv(x).relu_().add_(x)
+            return self.line(x.mean(1).flatten(1))
+
+    assert dry_run(Loop(), in_channels=4, size=10) == (5 * 2 * 9 * 16 * 100 + 2 * 100 * 7, torch.Size([1, 7]))
+
+
+def test_counting_leaves_weights_and_attributes_alone():
+    network = build(NETWORKS[0])
+    mean, weight = network.mean, network.conv_first.weight
+    count_flops(network)
+    assert network.mean is mean
+    assert network.conv_first.weight is weight
+    assert weight.device.type == mean.device.type == "cpu"
+
+
+def test_parameters_are_counted_by_hand():
+    assert count_parameters(nn.Sequential(nn.Conv2d(3, 5, 3), nn.PReLU(5))) == 5 * 27 + 5 + 5
+
+
+def test_a_network_that_computes_with_values_is_refused():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return x if x.mean().item() > 0 else -x
+
+    with pytest.raises(ValueError, match="Odd can't be counted: it does not run on an input of shape"):
+        count_flops(Odd())
