@@ -1,10 +1,12 @@
-"""The Balanced Diversity Loss of WBSR (Eq. 9-14), and the mixture of HR pixel values it balances by.
+"""The Balanced Diversity Loss of WBSR (Eq. 9-14), and the mixture of HR values it balances by.
 
     gaussian_density, laplace_density   log-densities of a mixture under noise, with their gradients
     mixture, mixture_file               the mixture as buffers, and as a file
+    residual, texture                   what is balanced beside pixel values
     pixels, fit                         the mixture fitted to a folder of HR images
-    functional                          the losses as pure functions
-    bd_loss                             `BDLoss`, registered with BasicSR
+    functional, importance              the losses as pure functions, and as weights
+    noise, likelihood                   σ: fixed, estimated or learned
+    bd_loss, options                    `BDLoss`, registered with BasicSR
 
 Importing this package inside a BasicSR program registers `BDLoss`; otherwise nothing heavy is loaded until it is used.
 """

@@ -6,20 +6,20 @@
         dataroot_gt: datasets/DIV2K/DIV2K_train_HR    # the mixture is fitted to it once, then cached
 
 An honest limit: Eq. 14 balances pixel values, and test images are no more balanced in those than training images are.
-A small trial (MSRResNet 16 wide, one seed) lost 0.2 dB of PSNR against MSE at σ = 0.02 and 0.8 dB at σ = 0.05, on flat
-and on textured patches alike; and the author of Balanced MSE, whose closed form this is, advises against it for
-reconstruction. So the default σ is small, which keeps the loss near MSE and its training stable. `L1Loss` stays one
+Taken literally (`form: gaussian`) with a σ of some size it loses PSNR on flat and on textured patches alike, and the
+author of Balanced MSE, whose closed form this is, advises against it for reconstruction. So the default is the form
+that was measured to cost nothing beside L1: `laplace` with a small b. docs/bdloss.md has the table. `L1Loss` stays one
 word away.
 
-λ‖θ‖² of Eq. 14 is no option here, since BasicSR gives a loss no weights: with Adam it is `weight_decay: 2λ` in
-`optim_g` (Adam adds weight_decay · θ to the gradient, and the gradient of λ‖θ‖² is 2λθ).
+λ‖θ‖² of Eq. 14 is no option here, since BasicSR gives a loss no weights: `WBSRModel` has `train:weight_penalty`, and
+with Adam it is `weight_decay: 2λ` in `optim_g` (which adds weight_decay · θ to the gradient; that of λ‖θ‖² is 2λθ).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -31,46 +31,19 @@ compat.install()
 from basicsr.losses.loss_util import weight_reduce_loss  # noqa: E402
 from basicsr.utils.registry import LOSS_REGISTRY  # noqa: E402
 
-from .fit import Covariance, fit_mixture  # noqa: E402
+from .fit import fit_mixture  # noqa: E402
 from .functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo  # noqa: E402
+from .importance import ImportanceWeights  # noqa: E402
+from .likelihood import gaussian_likelihood, laplace_likelihood  # noqa: E402
 from .mixture import GaussianMixture, working_precision  # noqa: E402
+from .noise import Noise  # noqa: E402
+from .options import BDLossOptions  # noqa: E402
+from .residual import bicubic_base  # noqa: E402
+from .texture import local_texture  # noqa: E402
 
 CHANNELS = 3
 DEFAULT_SAMPLES = 64
-LEAST_SIGMA = 1e-5  # below it squares of distances in units of σ leave float32; the loss is MSE or L1 long before
-
-
-@dataclass(frozen=True)
-class BDLossOptions:
-    """The options of `BDLoss`, checked; their meaning stands there."""
-
-    loss_weight: float
-    reduction: Literal["none", "mean", "sum"]
-    form: Literal["gaussian", "laplace", "monte_carlo"]
-    noise_sigma: float
-    per_channel: bool
-    dataroot_gt: Path | str | None
-    mixture: Path | str | None
-    components: int | Literal["bic"]
-    covariance: Covariance
-    samples: int | None
-    seed: int
-    cache: bool
-
-    def __post_init__(self) -> None:
-        if not LEAST_SIGMA <= self.noise_sigma < float("inf"):
-            raise ValueError(f"noise_sigma must be a number of at least {LEAST_SIGMA}, got {self.noise_sigma}")
-        sources = [name for name in ("dataroot_gt", "mixture") if getattr(self, name) is not None]
-        if self.form == "monte_carlo":
-            if sources:
-                raise ValueError(f"the monte_carlo form draws from the batch and needs no {sources[0]}: remove it")
-        elif len(sources) != 1:
-            came = "both" if sources else "neither"
-            raise ValueError(f"give either dataroot_gt (to fit a mixture) or mixture (a file of one), got {came}")
-        if self.samples is not None and (self.form != "monte_carlo" or self.samples < 1):
-            raise ValueError(f"samples must be at least 1, and goes with form: monte_carlo alone, got {self.samples}")
-        if self.per_channel and self.form != "gaussian":
-            raise ValueError(f"per_channel goes with form: gaussian alone, got form: {self.form}: remove it")
+DEFAULT_STRENGTH = 0.25
 
 
 @LOSS_REGISTRY.register()
@@ -80,10 +53,15 @@ class BDLoss(nn.Module):
     Args:
         loss_weight: factor of the loss.
         reduction: `none`, `mean` or `sum` over all elements.
-        form: `gaussian` (Eq. 14 as printed; tends to MSE as σ → 0), `laplace` (tends to L1; predictions far outside
-            0-1 get no gradient, as both its terms grow at the same rate), or `monte_carlo` (Balanced MSE's batch form,
-            without a mixture).
-        noise_sigma: σ, the noise of the prediction in pixel values; for `laplace` its b. Larger balances more.
+        form: `laplace` (tends to L1 as σ → 0; predictions far outside 0-1 get no gradient, as both its terms grow at
+            the same rate), `gaussian` (Eq. 14 as printed; tends to MSE), `monte_carlo` (Balanced MSE's batch form,
+            without a mixture), or `weighted` (L1 in which rare textures weigh more).
+        y: what is balanced: `pixel` (colours, the paper), `residual` (HR minus the bicubically upsampled LR image), or
+            `texture` (for `weighted`: RMS gradient over cells of 16 x 16 HR pixels).
+        scale: (residual) by which HR is larger than LR.
+        noise_sigma: σ, the noise of the prediction in pixel values; for `laplace` its b. Larger balances more. Or
+            `estimated` from the errors of the training, or `learned` (by `WBSRModel`).
+        strength: (weighted) α in 0..1: a target counts p_train^-α; 0.25 where not given.
         per_channel: (gaussian) balance each channel by itself instead of colours; `laplace` always does.
         dataroot_gt: folder or LMDB of HR images, to fit the mixture to. Exactly one of this and `mixture`.
         mixture: path of a file that `GaussianMixture.save` wrote.
@@ -103,8 +81,11 @@ class BDLoss(nn.Module):
         self,
         loss_weight: float = 1.0,
         reduction: str = "mean",
-        form: str = "gaussian",
-        noise_sigma: float = 0.01,
+        form: str = "laplace",
+        y: str = "pixel",
+        scale: int | None = None,
+        noise_sigma: float | str = 0.01,
+        strength: float | None = None,
         per_channel: bool = False,
         dataroot_gt: Path | str | None = None,
         mixture: Path | str | None = None,
@@ -118,15 +99,32 @@ class BDLoss(nn.Module):
         super().__init__()
         self.options = options = parse(BDLossOptions, given, "BDLoss")
         self.mixture = _mixture(options)
+        self.noise = Noise(options.noise_sigma, power=1 if options.form == "laplace" else 2)
+        if options.form == "weighted" and self.mixture is not None:
+            strength = DEFAULT_STRENGTH if options.strength is None else options.strength
+            self.importance = ImportanceWeights(self.mixture, self.noise.value(), strength)
         self.generator = torch.Generator().manual_seed(options.seed)
 
-    def forward(self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    @property
+    def needs_lq(self) -> bool:
+        """Whether `forward` makes use of the LR image, as `y: residual` does; `WBSRModel` then passes it."""
+        return self.options.y == "residual"
+
+    def forward(
+        self,
+        pred: torch.Tensor,
+        target: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        lq: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """The loss, in float32 (float64 for float64 predictions), also under autocast.
 
         Args:
             pred: (N, 3, H, W).
             target: (N, 3, H, W).
             weight: (N, 1 or 3, H, W), factors of the elements; `mean` then divides by their sum, as in BasicSR.
+            lq: (N, 3, H / scale, W / scale), the LR image, for `y: residual`; None takes the target's own bicubic
+                downsampling.
 
         Returns:
             a scalar, or (N, 3, H, W) for reduction `none`.
@@ -136,8 +134,12 @@ class BDLoss(nn.Module):
         """
         _check_shapes(pred, target, weight)
         with torch.autocast(pred.device.type, enabled=False):
-            elements = self._elements(working_precision(pred), working_precision(target).to(pred.device))
-            loss = self.options.loss_weight * weight_reduce_loss(elements, weight, self.options.reduction)
+            pred_, target_ = working_precision(pred), working_precision(target).to(pred.device)
+            if self.options.scale is not None:
+                base = bicubic_base(target_, self.options.scale, lq)
+                pred_, target_ = pred_ - base, target_ - base
+            loss = weight_reduce_loss(self._elements(pred_, target_), weight, self.options.reduction)
+            loss = self.options.loss_weight * loss + self._of_sigma(pred_, target_)
         if not torch.isfinite(loss).all():
             _blame(pred, target, weight)
         return cast(torch.Tensor, loss)
@@ -148,12 +150,29 @@ class BDLoss(nn.Module):
 
     def _elements(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         options = self.options
+        if torch.is_grad_enabled() and pred.requires_grad:
+            self.noise.observe(pred - target)
+        sigma = self.noise.value()
         if self.mixture is None:
             samples = self._draw(target, options.samples or DEFAULT_SAMPLES)
-            return bd_loss_monte_carlo(pred, target, samples, options.noise_sigma)
+            return bd_loss_monte_carlo(pred, target, samples, sigma)
+        if options.form == "weighted":
+            weights: torch.Tensor = self.importance(local_texture(target))
+            return weights * (pred - target).abs()
         if options.form == "laplace":
-            return bd_loss_laplace(pred, target, self.mixture, options.noise_sigma)
-        return bd_loss_gaussian(pred, target, self.mixture, options.noise_sigma, options.per_channel)
+            return bd_loss_laplace(pred, target, self.mixture, sigma)
+        return bd_loss_gaussian(pred, target, self.mixture, sigma, options.per_channel)
+
+    def _of_sigma(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor | float:
+        """0, with the gradient of Eq. 14 in a σ that is learned."""
+        if self.noise.setting != "learned" or self.mixture is None or not torch.is_grad_enabled():
+            return 0.0
+        sigma = self.noise.sigma()
+        if self.options.form == "laplace":
+            likelihood = laplace_likelihood(target - pred, pred, self.mixture, sigma)
+        else:
+            likelihood = gaussian_likelihood(target - pred, pred, self.mixture, sigma, self.options.per_channel)
+        return (likelihood - likelihood.detach()).float()
 
     def _draw(self, target: torch.Tensor, count: int) -> torch.Tensor:
         """Pixels of the targets (count, 3), drawn with the loss's own generator."""
@@ -164,14 +183,22 @@ class BDLoss(nn.Module):
 def _mixture(options: BDLossOptions) -> GaussianMixture | None:
     if options.dataroot_gt is not None:
         return fit_mixture(
-            options.dataroot_gt, options.components, options.covariance, seed=options.seed, cache=options.cache
+            options.dataroot_gt,
+            options.components,
+            options.covariance,
+            seed=options.seed,
+            cache=options.cache,
+            y=options.y,
+            scale=options.scale,
         )
     if options.mixture is None:
         return None
     mixture = GaussianMixture.load(options.mixture)
-    if mixture.dimension != CHANNELS:
-        came = mixture.dimension
-        raise ValueError(f"the mixture {options.mixture} must have dimension {CHANNELS}, got {came}: fit it to RGB")
+    dimension, came = 1 if options.y == "texture" else CHANNELS, mixture.dimension
+    if came != dimension:
+        raise ValueError(
+            f"the mixture {options.mixture} must have dimension {dimension}, got {came}: fit it to y: {options.y}"
+        )
     return mixture
 
 

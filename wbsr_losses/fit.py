@@ -1,4 +1,4 @@
-"""The mixture of Eq. 11-14, fitted to HR pixels by expectation maximisation (scikit-learn), once, and cached.
+"""The mixture of Eq. 11-14, fitted to HR pixels or residuals by expectation maximisation (scikit-learn), and cached.
 
 The cache stands in `.cache/wbsr` of the current directory, under a key of the images (names, sizes, times of change)
 and of every setting: change one, and the mixture is fitted again. It may be deleted at any time.
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from .mixture import GaussianMixture
-from .pixels import ImageList, list_images, sample_pixels
+from .pixels import ImageList, Measure, list_images, sample_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,10 @@ def fit_mixture(
     seed: int = 0,
     cache: bool = True,
     cache_dir: str | Path = CACHE,
+    y: Measure = "pixel",
+    scale: int | None = None,
 ) -> GaussianMixture:
-    """Fit a mixture to the RGB values (0-1) of the HR images under `root`.
+    """Fit a mixture to the RGB values (0-1) of the HR images under `root`, or to their residuals or textures.
 
     The same images, settings and seed give the same mixture.
 
@@ -56,18 +58,23 @@ def fit_mixture(
         max_samples: how many pixels to draw, at most 1,000,000.
         seed: of the draw and of the fit.
         cache: whether to look for, and keep, the result in `cache_dir`.
+        cache_dir: folder of the cache.
+        y: `pixel`, `residual` (over the bicubic base; needs `scale`) or `texture` (of dimension 1).
+        scale: (residual) by which HR is larger than LR, at least 2.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
         ValueError: a setting out of its range, an image that can't be read, or fewer samples than components.
     """
     _check(components, covariance, max_samples)
+    if (y == "residual") != (scale is not None) or (scale is not None and scale < 2):
+        raise ValueError(f"scale must be at least 2 for y: residual, and goes with it alone, got {scale} for y: {y}")
     images = list_images(root)
-    settings = [components, covariance, max_samples, seed, COVARIANCE_FLOOR, RECIPE]
+    settings = [components, covariance, max_samples, seed, y, scale, COVARIANCE_FLOOR, RECIPE]
     file = Path(cache_dir) / f"mixture-{_key(images, settings)}.json"
     if cache and (found := _from_cache(file)) is not None:
         return found
-    pixels = sample_pixels(images, max_samples, seed)
+    pixels = sample_pixels(images, max_samples, seed, y, scale)
     if components != "bic" and len(pixels) < components:
         raise ValueError(f"max_samples must be at least components = {components}, got {len(pixels)} pixels: raise it")
     mixture = _fit(pixels, components, covariance, seed)
@@ -113,15 +120,15 @@ def _expectation_maximisation(
     with warnings.catch_warnings():  # fewer colours than components, or 100 rounds: a sound mixture all the same
         warnings.simplefilter("ignore", ConvergenceWarning)
         estimator.fit(pixels)
-    arrays = (estimator.weights_, estimator.means_, _full(estimator.covariances_))
+    arrays = (estimator.weights_, estimator.means_, _full(estimator.covariances_, pixels.shape[1]))
     mixture = GaussianMixture(*(torch.from_numpy(array).float() for array in arrays))
     return float(estimator.bic(pixels)), mixture
 
 
-def _full(covariances: Pixels) -> Pixels:
+def _full(covariances: Pixels, dimension: int) -> Pixels:
     """Covariances of any shape, one number, D numbers or a matrix for each component, as matrices (L, D, D)."""
     if covariances.ndim == 1:
-        covariances = np.repeat(covariances[:, None], 3, axis=1)
+        covariances = np.repeat(covariances[:, None], dimension, axis=1)
     return covariances if covariances.ndim == 3 else covariances[:, None] * np.eye(covariances.shape[1])
 
 

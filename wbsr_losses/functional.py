@@ -12,8 +12,10 @@ The loss is scaled so that the first term is plain MSE or L1, and constants are 
     gaussian      2σ²/D · (L_bd - ½D log 2πσ²)  =  |y - ŷ|²/D + 2σ²/D · log Σ_i φ_i N(ŷ; μ_i, Σ_i + σ²I)
     laplace       b/D · (L_bd - D log 2b)       =  |y - ŷ|₁/D + b/D · Σ_c log Σ_i φ_i (Laplace_b * N(μ_ic, Σ_icc))(ŷ_c)
     monte_carlo   as gaussian, with the integral as the mean over targets of the batch (Balanced MSE's BMC)
+    weighted      w(t)·|y - ŷ|₁/D, balancing the texture t of y by weights (`importance`)
 
-The gaussian scale for `per_channel` is the same with D = 1. All tend to MSE (L1) in value and gradient as σ → 0.
+The gaussian scale for `per_channel` is the same with D = 1. The first three tend to MSE (L1) in value and gradient as
+σ → 0. For y the residual, pass prediction and target minus the bicubic base.
 The paper calls the first term "a probability form of L1" while its Eq. 9 is Gaussian: hence both forms.
 
 Every function takes images (N, 3, H, W) in RGB, range 0-1 (predictions may leave it), float32 or float64, and returns

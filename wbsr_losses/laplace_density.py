@@ -23,6 +23,7 @@ from .blocks import blocks
 from .log_erfcx import log_erfcx
 from .shares import EXP_FLOOR, value_and_shares
 from .slope import with_slope
+from .tabulated import tabulated
 
 TEMPORARIES = 8  # arrays that `_block` holds at once
 
@@ -43,15 +44,15 @@ def laplace_log_density(
         log-densities (N, C, P).
     """
     log_scale = weights.detach().double().log() - math.log(2 * scale)
-    parts = (log_scale[:, None].to(x), means.detach()[..., None].to(x), stds.detach()[..., None].to(x), scale)
 
     def work(x: torch.Tensor, wanted: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = (log_scale[:, None].to(x), means.detach()[..., None].to(x), stds.detach()[..., None].to(x), scale)
         value, slope = torch.empty_like(x), torch.empty_like(x)
         for n, p in blocks(x, TEMPORARIES * means.numel()):
             value[n, :, p], slope[n, :, p] = _block(x[n, :, p], *parts)
         return value, slope
 
-    return with_slope(x, work)
+    return with_slope(x, tabulated(work, stds.min().item()))
 
 
 def _block(

@@ -1,4 +1,4 @@
-"""Pixels drawn from the HR images of a folder or LMDB: a sample of p_train(y).
+"""Pixels drawn from the HR images of a folder or LMDB, or residuals or textures there: a sample of p_train(y).
 
 BasicSR draws one patch from each image per epoch, whatever its size; so every image gives the same number of pixels.
 Images are read just as BasicSR's training reads them (8-bit BGR by OpenCV): grey images become three equal channels,
@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
+WINDOW = 512  # residuals and textures are worked out in one square of so many pixels: large images cost no more
+
 Read = Callable[[str], bytes]
+Measure = Literal["pixel", "residual", "texture"]
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,23 @@ def list_images(root: str | Path) -> ImageList:
     return ImageList(root, tuple(names), tuple((name, s.st_size, s.st_mtime_ns) for name, s in stats))
 
 
-def sample_pixels(images: ImageList, count: int, seed: int) -> npt.NDArray[np.float64]:
+def sample_pixels(
+    images: ImageList, count: int, seed: int, y: Measure = "pixel", scale: int | None = None
+) -> npt.NDArray[np.float64]:
     """Draw about `count` pixels, the same number from each image (from a random part of them if there are more images).
 
+    Args:
+        images: where to draw from.
+        count: how many pixels, at most.
+        seed: of the draw.
+        y: what to draw: pixel values, residuals over the bicubic base, or the texture around a pixel.
+        scale: (residual) of the LR image.
+
     Returns:
-        RGB values (n, 3) in 0-1, with n at most `count`.
+        RGB values (n, 3), in 0-1 (residuals: in -1..1; textures: (n, 1)), with n at most `count`.
 
     Raises:
-        ValueError: an image can't be decoded, or an LMDB lacks a key; it is named.
+        ValueError: an image can't be decoded or is smaller than `scale`, or an LMDB lacks a key; it is named.
         OSError: a file can't be read.
     """
     from tqdm import tqdm
@@ -79,10 +92,12 @@ def sample_pixels(images: ImageList, count: int, seed: int) -> npt.NDArray[np.fl
     drawn = []
     with _reader(images.root) as read:
         for name in tqdm(names, desc="sampling HR pixels", unit="image", leave=False):
-            pixels = _decode(read(name), f"{images.root}/{name}")
+            image = _decode(read(name), f"{images.root}/{name}")
+            values = image if y == "pixel" else _measured(image, scale, rng, f"{images.root}/{name}")
+            pixels = values.reshape(-1, values.shape[-1])
             drawn.append(pixels[rng.integers(len(pixels), size=share)])
-    bgr = np.concatenate(drawn)
-    return bgr[:, ::-1].astype(np.float64) / 255
+    bgr = np.concatenate(drawn).astype(np.float64)
+    return bgr[:, ::-1] / (255 if y == "pixel" else 1)
 
 
 @contextmanager
@@ -104,11 +119,32 @@ def _reader(root: Path) -> Iterator[Read]:
 
 
 def _decode(content: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """BGR pixels (n, 3)."""
+    """BGR image (H, W, 3)."""
     import cv2
 
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     if image is None:
         raise ValueError(f"the image {name} can't be read: it is damaged or no image; repair or remove it")
-    pixels: npt.NDArray[np.uint8] = image.reshape(-1, 3)
+    pixels: npt.NDArray[np.uint8] = image
     return pixels
+
+
+def _measured(
+    image: npt.NDArray[np.uint8], scale: int | None, rng: np.random.Generator, name: str
+) -> npt.NDArray[np.float32]:
+    """Residual (H, W, 3), BGR, of a random square of the image; without a scale its texture (H, W, 1)."""
+    import torch
+
+    from .residual import bicubic_base
+    from .texture import local_texture
+
+    unit = scale or 1
+    height, width = (min(side, WINDOW) // unit * unit for side in image.shape[:2])
+    if not height or not width:
+        raise ValueError(f"the image {name} is smaller than scale = {scale}: remove it")
+    top, left = (int(rng.integers(side - size + 1)) for side, size in zip(image.shape, (height, width), strict=False))
+    part = np.ascontiguousarray(image[top : top + height, left : left + width])
+    bgr = torch.from_numpy(part).permute(2, 0, 1)[None].float() / 255
+    values = local_texture(bgr.flip(1)) if scale is None else bgr - bicubic_base(bgr, scale)
+    result: npt.NDArray[np.float32] = values[0].permute(1, 2, 0).numpy()
+    return result

@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from wbsr_losses import BDLoss, GaussianMixture
 
@@ -18,14 +20,21 @@ def file(tmp_path):
     covariances = torch.tensor([0.02, 0.04, 1.6e-5])[:, None, None] * torch.eye(3)
     path = tmp_path / "mixture.json"
     GaussianMixture([0.5, 0.4, 0.1], means, covariances).save(path)
+    texture = torch.tensor([1e-4, 1e-3, 1e-2])[:, None, None]
+    GaussianMixture([0.5, 0.4, 0.1], [[0.01], [0.05], [0.15]], texture).save(tmp_path / "texture.json")
     return str(path)
 
 
 def options(form, file):
-    return {"form": form, **({} if form == "monte_carlo" else {"mixture": file})}
+    if form == "monte_carlo":
+        return {"form": form}
+    if form == "weighted":
+        file = file.replace("mixture.json", "texture.json")
+        return {"form": form, "y": "texture", "mixture": file}
+    return {"form": form, "mixture": file}
 
 
-FORMS = pytest.mark.parametrize("form", ["gaussian", "laplace", "monte_carlo"])
+FORMS = pytest.mark.parametrize("form", ["gaussian", "laplace", "monte_carlo", "weighted"])
 
 
 def batch(seed=0, shape=(2, 3, 8, 8)):
@@ -38,7 +47,7 @@ def test_basicsr_builds_it_from_an_option_block(hr):
 
     loss = build_loss({"type": "BDLoss", "dataroot_gt": str(hr), "components": 2, "loss_weight": 0.5})
     pred, target = batch()
-    assert loss(pred, target).item() == pytest.approx(0.5 * F.mse_loss(pred, target).item(), abs=1e-2)
+    assert loss(pred, target).item() == pytest.approx(0.5 * F.l1_loss(pred, target).item(), abs=1e-2)
 
 
 def test_importing_the_package_inside_basicsr_registers_it_and_alone_loads_nothing():
@@ -50,10 +59,10 @@ def test_importing_the_package_inside_basicsr_registers_it_and_alone_loads_nothi
         subprocess.run([sys.executable, "-c", code], check=True, cwd=__file__.rsplit("/tests/", 1)[0])
 
 
-def test_the_default_stays_near_mse(file):
+def test_the_default_stays_near_l1(file):
     pred, target = batch()
     got = BDLoss(mixture=file)(pred, target)
-    assert got.item() == pytest.approx(F.mse_loss(pred, target).item(), rel=0.02)
+    assert got.item() == pytest.approx(F.l1_loss(pred, target).item(), rel=0.02)
 
 
 @FORMS
@@ -139,7 +148,7 @@ def test_the_mixture_travels_with_the_loss(file):
         ({"noise_sigma": 0}, ValueError, r"noise_sigma must be a number of at least 1e-05, got 0"),
         ({"noise_sigma": float("nan")}, ValueError, "noise_sigma must be a number of at least"),
         ({"noise_sigma": "2e-2"}, TypeError, "which YAML reads as text: write 2.0"),
-        ({"form": "huber"}, ValueError, "form must be one of gaussian, laplace, monte_carlo, got 'huber'"),
+        ({"form": "huber"}, ValueError, "form must be one of gaussian, laplace, monte_carlo, weighted, got 'huber'"),
         ({"reduction": "avg"}, ValueError, "reduction must be one of none, mean, sum, got 'avg'"),
         ({"mixture": None}, ValueError, "give either dataroot_gt .* or mixture .*, got neither"),
         ({"dataroot_gt": "x"}, ValueError, "give either dataroot_gt .* or mixture .*, got both"),
@@ -148,6 +157,7 @@ def test_the_mixture_travels_with_the_loss(file):
         ({"form": "monte_carlo"}, ValueError, "needs no mixture: remove it"),
         ({"samples": 5}, ValueError, "samples must be at least 1, and goes with form: monte_carlo alone"),
         ({"form": "laplace", "per_channel": True}, ValueError, "per_channel goes with form: gaussian alone"),
+        ({"y": "texture"}, ValueError, "y: texture and form: weighted go together, got y: texture, form: "),
         ({"components": 2.5}, ValueError, "components must be one of bic"),
     ],
 )
@@ -197,6 +207,28 @@ def test_what_is_not_finite_is_named(form, value, file):
         loss(pred, target, broken)
     with pytest.raises(ValueError, match="predictions up to 3e\\+38 where 0-1 is meant"):
         loss(torch.full_like(pred, 3e38), target)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the largest tensor that any operation returns."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.numbers = max([self.numbers, *(x.numel() for x in tree_leaves(result) if isinstance(x, torch.Tensor))])
+        return result
+
+
+@FORMS
+def test_no_tensor_is_larger_than_components_times_pixels(form, file, monkeypatch):
+    monkeypatch.setattr("wbsr_losses.blocks.CPU_VALUES", 1 << 10)
+    pred, target = batch(shape=(2, 3, 64, 64))
+    loss = BDLoss(**options(form, file))
+    with LargestTensor() as largest:
+        loss(pred, target).backward()
+    components = 64 if form == "monte_carlo" else loss.mixture.components
+    assert largest.numbers <= components * 2 * 64 * 64
 
 
 def test_weight_decay_is_the_loss_on_the_weights():

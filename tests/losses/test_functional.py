@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from wbsr_losses import GaussianMixture
 from wbsr_losses.functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo
+from wbsr_losses.importance import ImportanceWeights
 
 
 @pytest.fixture
@@ -174,3 +175,5 @@ def test_rare_targets_are_predicted_better_than_by_plain_losses(seed):
     l1 = fit_long_tail(seed, lambda p, t: (p - t).abs())
     assert fit_long_tail(seed, lambda p, t: bd_loss_gaussian(p, t, mixture, noise, per_channel=True)) < 0.85 * mse
     assert fit_long_tail(seed, lambda p, t: bd_loss_laplace(p, t, mixture, noise)) < 0.85 * l1
+    weights = ImportanceWeights(mixture, 0.02, 1.0)
+    assert fit_long_tail(seed, lambda p, t: weights(t) * (p - t).abs()) < 0.85 * l1

@@ -1,0 +1,279 @@
+"""What BDLoss does to PSNR, overall and per difficulty class, against L1 and MSE: the table of docs/bdloss.md.
+
+    python benchmarks/loss_ablation.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...]
+
+DIR holds `train_hr`, `Set5` and `Set14`, HR images each; LR images are made from them by MATLAB's bicubic. Every arm
+trains MSRResNet (16 wide, 4 blocks, x4) for 1,000 iterations of 16 patches of 48 x 48 HR pixels with Adam; the arms of
+one seed share their initial weights and every batch, so that differences between arms are paired. A `late` arm is L1
+for the first 70 % (the sample-level stage) and takes its loss for the rest. Classes are patches of 16 x 16 LR
+pixels of the test images by `gradient_score`, cut where the training images have the paper's shares of easy (48.8 %),
+medium (34.6 %) and hard (16.6 %) patches. A row is appended to FILE as soon as its run ends, and rows that stand there
+already are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from wbsr import compat
+
+compat.install()
+from basicsr.archs.srresnet_arch import MSRResNet  # noqa: E402
+from basicsr.utils.matlab_functions import imresize  # noqa: E402
+
+from wbsr_data.gradient import gradient_score  # noqa: E402
+from wbsr_losses import BDLoss  # noqa: E402
+
+SCALE, BORDER = 4, 4
+PATCH, CELL = 12, 16  # LR pixels: training patches, and the patches that have classes
+BATCH, ITERATIONS, RATE = 16, 1000, 1e-3
+SHARES = {"easy": 0.488, "medium": 0.346, "hard": 0.166}
+AS_LARGE_AS_L1 = 12.0  # gradients of MSE times this have about the size of L1's, after 700 iterations
+SAMPLE_LEVEL = 0.7  # the share of iterations after which the class-level stage begins
+
+Image = npt.NDArray[np.uint8]
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An HR image and its LR image, RGB (H, W, 3)."""
+
+    hr: Image
+    lr: Image
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A loss of (prediction, HR, LR), and the share of the training that goes before it on L1."""
+
+    loss: Loss
+    start: float = 0.0
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """All images of a folder with their LR images, in the order of their names."""
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".png", ".jpg"})
+    if not files:
+        raise FileNotFoundError(f"no image in {folder}: --data must hold train_hr, Set5 and Set14")
+    return [_pair(path) for path in tqdm(files, desc=f"reading {folder.name}", unit="image", leave=False)]
+
+
+def _pair(path: Path) -> Pair:
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f"the image {path} can't be read: repair or remove it")
+    height, width = (side // SCALE * SCALE for side in bgr.shape[:2])
+    hr = np.ascontiguousarray(bgr[:height, :width, ::-1])
+    lr = imresize(hr.astype(np.float32) / 255, 1 / SCALE).clip(0, 1) * 255
+    return Pair(hr, lr.round().astype(np.uint8))
+
+
+def batches(pairs: list[Pair], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches (lr, hr) of random patches, flipped and turned at random: the same for every arm of a seed."""
+    rng = np.random.default_rng(seed)
+    while True:
+        drawn = [_patch(pairs[rng.integers(len(pairs))], rng) for _ in range(BATCH)]
+        yield tuple(as_tensor(np.stack(part)) for part in zip(*drawn, strict=True))  # type: ignore[misc]
+
+
+def _patch(pair: Pair, rng: np.random.Generator) -> tuple[Image, Image]:
+    top, left = (int(rng.integers(side - PATCH + 1)) for side in pair.lr.shape[:2])
+    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    crops = (
+        image[top * s : (top + PATCH) * s, left * s : (left + PATCH) * s]
+        for image, s in ((pair.lr, 1), (pair.hr, SCALE))
+    )
+    lr, hr = (np.rot90(crop[:, ::-1] if flip else crop, turns) for crop in crops)
+    return lr, hr
+
+
+def as_tensor(images: npt.NDArray[Any]) -> Tensor:
+    """(N, H, W, 3) uint8 as float32 (N, 3, H, W), range 0-1."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+
+
+class Training:
+    """One network on its way; the arms of a seed branch off copies of it."""
+
+    def __init__(self, pairs: list[Pair], seed: int) -> None:
+        torch.manual_seed(seed)
+        self.net = MSRResNet(num_feat=16, num_block=4, upscale=SCALE).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), RATE)
+        self.done = 0
+        self.pairs, self.seed = pairs, seed
+
+    def run(self, loss: Loss, until: int) -> Training:
+        """Train on to iteration `until`; the batches are those of the iterations done."""
+        stream = batches(self.pairs, self.seed)
+        for _ in range(self.done):
+            next(stream)
+        for step in range(self.done, until):
+            for group in self.optimizer.param_groups:
+                group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / ITERATIONS))
+            lr, hr = next(stream)
+            self.optimizer.zero_grad()
+            value = loss(self.net(lr.contiguous(memory_format=torch.channels_last)), hr, lr)
+            torch.autograd.backward([value])
+            self.optimizer.step()
+        self.done = until
+        return self
+
+
+def class_limits(pairs: list[Pair]) -> Tensor:
+    """The scores that part easy from medium and medium from hard patches, over the training images."""
+    scores = torch.cat([gradient_score(as_tensor(pair.lr[None])[0], CELL).flatten() for pair in pairs])
+    shares = torch.tensor(list(SHARES.values()))
+    return scores.quantile(shares.cumsum(0)[:2])
+
+
+@torch.no_grad()
+def evaluate(net: nn.Module, pairs: list[Pair], limits: Tensor) -> dict[str, float]:
+    """Mean PSNR of the luma over the images, and the PSNR of all patches of each class together."""
+    scores, sums, counts = [], torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    for pair in pairs:
+        lr = as_tensor(pair.lr[None])
+        output = net(lr.contiguous(memory_format=torch.channels_last)).clamp(0, 1).mul(255).round() / 255
+        error = (luma(output) - luma(as_tensor(pair.hr[None]))).square()[0]
+        scores.append(_psnr(error[BORDER:-BORDER, BORDER:-BORDER].mean().item()))
+        classes = torch.bucketize(gradient_score(lr[0], CELL), limits)
+        rows, cols = (side // CELL for side in pair.lr.shape[:2])  # whole patches only
+        side = CELL * SCALE
+        cells = error[: rows * side, : cols * side].reshape(rows, side, cols, side).mean((1, 3)).double()
+        for k in range(3):
+            inside = classes[:rows, :cols] == k
+            sums[k] += cells[inside].sum()
+            counts[k] += inside.sum()
+    by_class = {name: _psnr((sums[k] / counts[k]).item()) for k, name in enumerate(SHARES)}
+    return {"all": float(np.mean(scores)), **by_class}
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """(N, H, W) luma of BT.601, 0-1 of 255, as MATLAB's rgb2ycbcr without its offset."""
+    red, green, blue = rgb.double().unbind(1)
+    return (65.481 * red + 128.553 * green + 24.966 * blue) / 255
+
+
+def _psnr(mean_square: float) -> float:
+    return -10 * math.log10(mean_square)
+
+
+def bd_loss(hr: Path, start: float = 0.0, **options: Any) -> Arm:
+    """An arm of BDLoss; its mixture is fitted to the training images."""
+    scale = {"scale": SCALE} if options.get("y") == "residual" else {}
+    loss = BDLoss(dataroot_gt=str(hr), **{"form": "gaussian", **scale, **options})
+    return Arm(lambda pred, hr, lr: loss(pred, hr, lq=lr) if loss.needs_lq else loss(pred, hr), start)
+
+
+def arms(hr: Path) -> dict[str, Callable[[], Arm]]:
+    """All arms by name, the most telling first. Squared losses weigh more in the last stage, since Adam is used to L1.
+
+    A squared loss has gradients a twelfth of L1's there, and Adam remembers those for 1,000 iterations.
+    """
+    late = {"start": SAMPLE_LEVEL}
+    squared: dict[str, Any] = {**late, "loss_weight": AS_LARGE_AS_L1}
+    residual: dict[str, Any] = {"y": "residual"}
+    weighted: dict[str, Any] = {"y": "texture", "form": "weighted", "noise_sigma": 0.02}
+    laplace: dict[str, Any] = {"form": "laplace"}
+    make = partial(partial, bd_loss, hr)
+    return {
+        "L1": lambda: Arm(lambda pred, hr, lr: F.l1_loss(pred, hr)),
+        "late MSE": lambda: Arm(lambda pred, hr, lr: AS_LARGE_AS_L1 * F.mse_loss(pred, hr), SAMPLE_LEVEL),
+        "late weighted texture, strength 0.25": make(strength=0.25, **weighted, **late),
+        "late weighted texture, strength 0.5": make(strength=0.5, **weighted, **late),
+        "late gaussian pixel, sigma 0.01": make(noise_sigma=0.01, **squared),
+        "late gaussian residual, sigma 0.005": make(noise_sigma=0.005, **residual, **squared),
+        "late laplace pixel, b 0.01": make(noise_sigma=0.01, **laplace, **late),
+        "late laplace pixel, b 0.03": make(noise_sigma=0.03, **laplace, **late),
+        "late laplace residual, b 0.001": make(noise_sigma=0.001, **laplace, **residual, **late),
+        "weighted texture, strength 0.25": make(strength=0.25, **weighted),
+        "MSE": lambda: Arm(lambda pred, hr, lr: F.mse_loss(pred, hr)),
+        "gaussian pixel, sigma 0.01": make(noise_sigma=0.01),
+        "gaussian residual, sigma 0.01": make(noise_sigma=0.01, **residual),
+        "laplace pixel, b 0.01": make(noise_sigma=0.01, **laplace),
+        "laplace residual, b 0.01": make(noise_sigma=0.01, **laplace, **residual),
+        "gaussian pixel, sigma 0.05": make(noise_sigma=0.05),
+        "gaussian residual, sigma 0.05": make(noise_sigma=0.05, **residual),
+        "laplace pixel, b 0.05": make(noise_sigma=0.05, **laplace),
+        "laplace residual, b 0.05": make(noise_sigma=0.05, **laplace, **residual),
+    }
+
+
+def trunk(pairs: list[Pair], seed: int, until: int, folder: Path) -> Training:
+    """The first `until` iterations of a seed, on L1; kept in `folder`, since all late arms begin with them."""
+    training, file = Training(pairs, seed), folder / f"trunk-{seed}-{until}.pth"
+    if until and file.is_file():
+        state = torch.load(file, weights_only=True)
+        training.net.load_state_dict(state["net"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.done = until
+    elif until:
+        training.run(lambda pred, hr, lr: F.l1_loss(pred, hr), until)
+        torch.save({"net": training.net.state_dict(), "optimizer": training.optimizer.state_dict()}, file)
+    return training
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table: mean PSNR, and mean and standard deviation over seeds of the difference to L1."""
+    columns = ["all", *SHARES]
+    plain = {row["seed"]: row for row in rows if row["arm"] == "L1"}
+    lines = ["| loss | seeds | " + " | ".join(columns) + " |", "|---" * (2 + len(columns)) + "|"]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm and row["seed"] in plain]
+        cells = []
+        for column in columns:
+            gains = [row[column] - plain[row["seed"]][column] for row in own]
+            if arm == "L1":
+                cells.append(f"{np.mean([row[column] for row in own]):.3f} dB")
+            else:
+                spread = f" ± {np.std(gains, ddof=1):.3f}" if len(gains) > 1 else ""
+                cells.append(f"{np.mean(gains):+.3f}{spread}")
+        lines.append(f"| {arm} | {len(own)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run what is asked for and has no row yet, and write the table."""
+    parser = argparse.ArgumentParser(description="BDLoss against L1 and MSE.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of train_hr, Set5 and Set14")
+    parser.add_argument("--results", type=Path, default=Path("results/loss_ablation/rows.jsonl"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", help="names of arms; all of them if not given")
+    options = parser.parse_args()
+    hr, folder = options.data / "train_hr", options.results.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    known = arms(hr)
+    rows = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
+    done = {(row["arm"], row["seed"]) for row in rows}
+    todo = [(a, s) for a in options.arms or known for s in options.seeds if (a, s) not in done]
+    if todo:
+        train, test = read_pairs(hr), read_pairs(options.data / "Set5") + read_pairs(options.data / "Set14")
+        limits = class_limits(train)
+    for name, seed in tqdm(todo, desc="training", unit="run"):
+        arm = known[name]()
+        late = arm.start or (SAMPLE_LEVEL if name == "L1" else 0)  # L1 goes by way of the trunk that it shares
+        training = trunk(train, seed, round(late * ITERATIONS), folder).run(arm.loss, ITERATIONS)
+        rows.append({"arm": name, "seed": seed, **evaluate(training.net, test, limits)})
+        with options.results.open("a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+    sys.stdout.write(table(rows))
+
+
+if __name__ == "__main__":
+    main()
