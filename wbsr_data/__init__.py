@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from wbsr_data.images import decode_image as decode_image
     from wbsr_data.patch_index import IndexSettings as IndexSettings
     from wbsr_data.patch_index import PatchIndex as PatchIndex
+    from wbsr_data.preparation import prepare as prepare
+    from wbsr_data.preparation.recipe import Recipe as Recipe
+    from wbsr_data.preparation.target import Target as Target
 
 _HOME = {
     "DrawPlan": "draws",
@@ -27,12 +30,15 @@ _HOME = {
     "HESSampler": "draws",
     "IndexSettings": "patch_index",
     "PatchIndex": "patch_index",
+    "Recipe": "preparation.recipe",
+    "Target": "preparation.target",
     "class_probabilities": "difficulty",
     "classify": "difficulty",
     "decode_image": "images",
     "gradient_score": "gradient",
     "gradient_vector": "gradient",
     "patch_positions": "gradient",
+    "prepare": "preparation",
     "thresholds": "difficulty",
 }
 __all__ = sorted(_HOME)

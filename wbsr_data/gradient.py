@@ -5,7 +5,8 @@ vertical. Because mean² + std² = E[G²] in each direction, the norm of that ve
 
     score = sqrt(E[Gh²] + E[Gv²])
 
-and two box sums over Gh² and Gv² score every patch of an image at once.
+and two box sums over Gh² and Gv² score every patch of an image at once. The means alone, or the standard deviations
+alone, are there as other scores.
 
 Border rule: a gradient is a forward difference, and only pairs of pixels which both lie in the patch count (h·(w-1)
 horizontal and (h-1)·w vertical ones). So a patch scores the same alone and inside its image. An image smaller than a
@@ -17,11 +18,16 @@ score is the same bit for bit alone and inside, on CPU and on GPU, at images of 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 _LUMA = (0.299, 0.587, 0.114)  # BT.601, for R, G, B
 _LEVELS = 2.0**18
+_PARTS = {"mean": slice(0, 4, 2), "std": slice(1, 4, 2)}  # of the gradient vector
+
+Part = Literal["norm", "mean", "std"]
 
 
 def patch_positions(length: int, patch_size: int, stride: int) -> Tensor:
@@ -46,21 +52,27 @@ def patch_positions(length: int, patch_size: int, stride: int) -> Tensor:
     return positions if int(positions[-1]) == last else torch.cat([positions, torch.tensor([last])])
 
 
-def gradient_score(x: Tensor, patch_size: int, stride: int | None = None) -> Tensor:
+def gradient_score(x: Tensor, patch_size: int, stride: int | None = None, part: Part = "norm") -> Tensor:
     """RMS gradient magnitude of every patch: sqrt(E[Gh²] + E[Gv²]).
 
     Args:
         x: (C, H, W) or (N, C, H, W), float, range 0-1; C = 3 is RGB, C = 1 is grey.
         patch_size: side of the square patches in pixels.
         stride: distance between patches in pixels; None is `patch_size`. Positions: `patch_positions`.
+        part: `norm` of the whole gradient vector; or of its two means only (`mean`), or standard deviations (`std`).
 
     Returns:
         float32 (rows, cols) or (N, rows, cols), on the device of `x`; 0 for a flat patch, at most sqrt(2).
 
     Raises:
-        ValueError: another shape, a patch size or stride below 1.
+        ValueError: another shape or part, a patch size or stride below 1.
         TypeError: `x` is not of a float type.
     """
+    if part in _PARTS:
+        some: Tensor = torch.linalg.vector_norm(gradient_vector(x, patch_size, stride)[..., _PARTS[part]], dim=-1)
+        return some
+    if part != "norm":
+        raise ValueError(f"part must be one of norm, {', '.join(_PARTS)}, got {part!r}")
     luma = _luma(x)
     horizontal = _box_mean(torch.diff(luma, dim=-1).square_(), luma, patch_size, stride, dim=-1)
     vertical = _box_mean(torch.diff(luma, dim=-2).square_(), luma, patch_size, stride, dim=-2)
@@ -116,11 +128,11 @@ def _box_mean(values: Tensor, luma: Tensor, patch_size: int, stride: int | None,
     box_w = min(patch_size, width) - (dim == -1)
     if box_h == 0 or box_w == 0:
         return luma.new_zeros((*luma.shape[:-2], len(rows), len(cols)))
-    sums = _window_sums(_window_sums(values, cols, box_w, -1), rows, box_h, -2)
+    sums = window_sums(window_sums(values, cols, box_w, -1), rows, box_h, -2)
     return sums.div_(box_h * box_w)
 
 
-def _window_sums(values: Tensor, starts: Tensor, size: int, dim: int) -> Tensor:
+def window_sums(values: Tensor, starts: Tensor, size: int, dim: int) -> Tensor:
     """Sums over the windows [start, start + size) along `dim`, through one running sum."""
     running = values.cumsum(dim)
     upper = running.index_select(dim, starts + (size - 1))

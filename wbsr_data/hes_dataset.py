@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 
 from wbsr import compat
-from wbsr.options import parse
 
 compat.install()
 
@@ -29,14 +28,15 @@ from basicsr.utils.dist_util import get_dist_info  # noqa: E402
 from basicsr.utils.registry import DATASET_REGISTRY  # noqa: E402
 from torchvision.transforms.functional import normalize  # noqa: E402
 
-from wbsr_data.difficulty import class_probabilities  # noqa: E402
 from wbsr_data.draws import DrawPlan  # noqa: E402
-from wbsr_data.hes_options import HESOptions  # noqa: E402
+from wbsr_data.hes_options import parse_hes  # noqa: E402
+from wbsr_data.image_cache import ImageCache  # noqa: E402
 from wbsr_data.images import Pixels, check_image, decode_pixels, to_float  # noqa: E402
 from wbsr_data.index_cache import DEFAULT_FOLDER, cache_key, cached_index  # noqa: E402
 from wbsr_data.patch_index import IndexSettings, PatchIndex  # noqa: E402
-from wbsr_data.reader import PairReader  # noqa: E402
+from wbsr_data.reader import PairReader, Side  # noqa: E402
 from wbsr_data.sampler import DrawSampler  # noqa: E402
+from wbsr_data.samplings import SAMPLINGS  # noqa: E402
 
 _REQUIRED = ("dataroot_gt", "dataroot_lq", "io_backend", "phase", "scale", "gt_size", "use_hflip", "use_rot")
 _NAMED = 5  # images that a warning names
@@ -62,7 +62,7 @@ class HESPairedImageDataset(PairedImageDataset):
         opt = copy.deepcopy(dict(opt))
         where = f"datasets:{opt.get('phase', 'train')}"
         _check(opt, where)
-        self.hes = parse(HESOptions, opt.get("hes"), f"{where}:hes")
+        self.hes = parse_hes(opt.get("hes"), f"{where}:hes")
         try:
             super().__init__(opt)
         except AssertionError as error:
@@ -74,8 +74,9 @@ class HESPairedImageDataset(PairedImageDataset):
         self._reader = PairReader(self.paths, self.io_backend_opt)
         self.index = self._load_index()
         self._warn_skipped()
-        self.thresholds = torch.from_numpy(self.index.thresholds.copy())
-        self.probabilities = class_probabilities(self.index.counts, self.hes.delta, self.hes.max_repeat)
+        self.thresholds = torch.from_numpy(self.index.routing.copy())
+        self.probabilities = SAMPLINGS[self.hes.sampling].shares(self.index.counts, self.hes)
+        self._decoded = ImageCache(2 * len(self), self.hes.decoded_mb)
         self._seed = self.hes.seed or 0
         self._plan: DrawPlan | None = None
         self._default_plan = self._make_plan(len(self), len(self), 1.0)
@@ -124,7 +125,7 @@ class HESPairedImageDataset(PairedImageDataset):
 
         Returns:
             `lq` float32 (C, h, w) RGB and `gt` (C, scale·h, scale·w), range 0-1 before `mean` and `std`; `lq_path`,
-            `gt_path`; `difficulty`, the class 1..K; `thresholds`, float32 (K-1,).
+            `gt_path`; `difficulty`, the class 1..K; `thresholds`, float32 (K-1,), of the RMS gradient magnitude.
 
         Raises:
             IndexError: a negative number, or without `training_sampler` one beyond the set.
@@ -152,11 +153,27 @@ class HESPairedImageDataset(PairedImageDataset):
             "thresholds": self.thresholds,
         }
 
+    def load_pair(self, number: int) -> tuple[Pixels, Pixels]:
+        """The whole LR and HR image of pair `number`, uint8 or uint16 (H, W, 3) BGR; not to be written to.
+
+        Raises:
+            ValueError, FileNotFoundError: as for a draw.
+        """
+        slots = (2 * number, 2 * number + 1)
+        lr, hr = (self._decoded.get(slot) for slot in slots)
+        if lr is None or hr is None:
+            lr, hr = self._decode(number, "lq"), self._decode(number, "gt")
+            self._check_sizes(number, lr.shape[:2], hr.shape[:2])
+            for slot, pixels in zip(slots, (lr, hr), strict=True):
+                self._decoded.put(slot, pixels)
+        return lr, hr
+
+    def _decode(self, number: int, side: Side) -> Pixels:
+        return decode_pixels(self._reader.read(number, side), self._reader.name(number, side))
+
     def _crop(self, number: int, y: int, x: int) -> tuple[Image, Image]:
         scale, size = self.opt["scale"], self.patch_size
-        lr = decode_pixels(self._reader.read(number, "lq"), self._reader.name(number, "lq"))
-        hr = decode_pixels(self._reader.read(number, "gt"), self._reader.name(number, "gt"))
-        self._check_sizes(number, lr.shape[:2], hr.shape[:2])
+        lr, hr = self.load_pair(number)
         if y + size > lr.shape[0] or x + size > lr.shape[1]:
             raise ValueError(
                 f"{self._reader.name(number, 'lq')} has shrunk since it was indexed: start the training again"
@@ -188,12 +205,15 @@ class HESPairedImageDataset(PairedImageDataset):
         )
 
     def _load_index(self) -> PatchIndex:
-        settings = IndexSettings(self.patch_size, self.hes.stride, self.hes.num_classes, self.hes.thresholds)
+        hes = self.hes
+        settings = IndexSettings(self.patch_size, hes.stride, hes.num_classes, hes.thresholds, hes.score)
         names = [self._reader.name(number, "lq") for number in range(len(self))]
         rank, _ = get_dist_info()
 
         def build() -> PatchIndex:
-            return PatchIndex.build(self._load_lr, names, settings, progress=rank == 0)
+            return PatchIndex.build(
+                self._load_lr, names, settings, rank == 0, lambda number: self._decode(number, "gt")
+            )
 
         try:
             stamps = self._reader.stamps()
@@ -206,7 +226,7 @@ class HESPairedImageDataset(PairedImageDataset):
 
     def _load_lr(self, number: int) -> Pixels:
         """An LR image, once its HR image is known to fit."""
-        lr = decode_pixels(self._reader.read(number, "lq"), self._reader.name(number, "lq"))
+        lr = self._decode(number, "lq")
         self._check_sizes(
             number, lr.shape[:2], check_image(self._reader.read(number, "gt"), self._reader.name(number, "gt"))
         )

@@ -17,6 +17,8 @@ from PIL import Image, UnidentifiedImageError
 
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 _ENDINGS = {_JPEG: b"\xff\xd9", _PNG: b"IEND"}
 _TAIL = 1024  # bytes at the end of a file in which its end marker is looked for

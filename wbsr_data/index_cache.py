@@ -23,7 +23,7 @@ import numpy as np
 from wbsr_data.patch_index import IndexSettings, PatchIndex
 
 DEFAULT_FOLDER = ".cache/wbsr"  # under the current directory
-_FORMAT = 1  # raise it when scores or the file's content change
+_FORMAT = 2  # raise it when scores or the file's content change
 
 _logger = logging.getLogger("basicsr.wbsr_data")  # reaches the log file where BasicSR runs
 

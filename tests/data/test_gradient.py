@@ -59,6 +59,15 @@ def test_equals_a_loop_over_the_patches(height, width, patch, stride, channels):
     np.testing.assert_allclose(gradient_score(x, patch, stride).numpy(), np.linalg.norm(expected, axis=-1), atol=2e-5)
 
 
+def test_the_parts_of_the_score_are_norms_of_means_and_deviations():
+    x = photo(40, 50)
+    vector = gradient_vector(x, 16, 5)
+    torch.testing.assert_close(gradient_score(x, 16, 5, "mean"), vector[..., [0, 2]].norm(dim=-1))
+    torch.testing.assert_close(gradient_score(x, 16, 5, "std"), vector[..., [1, 3]].norm(dim=-1))
+    with pytest.raises(ValueError, match="part must be one of norm, mean, std, got 'max'"):
+        gradient_score(x, 16, 5, "max")
+
+
 @settings(max_examples=20, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), patch=st.integers(1, 16), seed=st.integers(0, 99))
 def test_norm_of_the_vector_is_the_score(height, width, patch, seed):

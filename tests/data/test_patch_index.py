@@ -78,6 +78,22 @@ def test_flat_images_fall_in_one_class_with_a_warning(caplog):
     assert "draws uniformly" in caplog.text
 
 
+def test_other_scores_make_other_classes_but_the_same_routing(index):
+    for score in ("mean", "std", "bilinear"):
+        other = PatchIndex.build(
+            lambda i: image(i),
+            list("abcd"),
+            dataclasses.replace(SETTINGS, score=score),
+            progress=False,
+            load_hr=lambda i: image(i + 4).repeat(2, 0).repeat(2, 1),
+        )
+        assert other.routing.tolist() == index.thresholds.tolist() == index.routing.tolist()
+        assert (classify(other.score, other.thresholds) == other.difficulty).all()
+        assert other.thresholds.tolist() != index.thresholds.tolist()
+    with pytest.raises(ValueError, match="bilinear compares with HR images"):
+        build([image(0)], dataclasses.replace(SETTINGS, score="bilinear"))
+
+
 def test_torch_keeps_its_number_of_threads():
     before = torch.get_num_threads()
     build([image(0)])
