@@ -24,24 +24,36 @@ class Metadata:
     """The `wbsr` entry of a checkpoint.
 
     `network`: the options of `network_g`; `patch_size`: LR pixels; `thresholds`: K-1 increasing scores, or None if
-    the training had no difficulty classes.
+    the training had no difficulty classes. From `wbsr calibrate`: `error_table`, K rows of M mean squared errors (RGB,
+    range 0-1), class by class under each subnet in order of cost; `class_shares`, the share of patches in each class.
+    `training`: how far the training was, and its strategy.
     """
 
     network: dict[str, Any]
     patch_size: int
     thresholds: tuple[float, ...] | None = None
+    error_table: tuple[tuple[float, ...], ...] | None = None
+    class_shares: tuple[float, ...] | None = None
+    training: dict[str, Any] | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if self.version > VERSION:
-            raise ValueError(f"version must be at most {VERSION}, got {self.version}: install a newer wbsr")
+        if self.version < 1:
+            raise ValueError(f"version must be at least 1, got {self.version}")
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
+        for name in ("error_table", "class_shares"):
+            rows = getattr(self, name)
+            if rows is not None and len(rows) != len(self.thresholds or ()) + 1:
+                raise ValueError(
+                    f"{name} must have one row for each of the {len(self.thresholds or ()) + 1} difficulty classes, "
+                    f"got {len(rows)}: run wbsr calibrate again"
+                )
 
     def plain(self) -> dict[str, Any]:
         """The entry as plain types."""
-        thresholds = None if self.thresholds is None else list(self.thresholds)
-        return {**asdict(self), "network": _plain(self.network), "thresholds": thresholds}
+        entry: dict[str, Any] = _plain(asdict(self))
+        return {name: value for name, value in entry.items() if value is not None}
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -63,9 +75,19 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_metadata(content: dict[str, Any], path: str | Path) -> Metadata | None:
-    """The `wbsr` entry of a loaded checkpoint; None for a stock one."""
+    """The `wbsr` entry of a loaded checkpoint; None for a stock one.
+
+    Raises:
+        ValueError, TypeError: a newer version of wbsr wrote the entry, or it is damaged.
+    """
     entry = content.get("wbsr")
-    return None if entry is None else parse(Metadata, entry, f"weights {path}: wbsr")
+    if entry is None:
+        return None
+    where = f"weights {path}: wbsr"
+    version = entry.get("version") if isinstance(entry, dict) else None
+    if isinstance(version, int) and version > VERSION:  # before keys that this version does not know are called wrong
+        raise ValueError(f"{where}: version must be at most {VERSION}, got {version}: install a newer wbsr")
+    return parse(Metadata, entry, where)
 
 
 def _plain(value: Any) -> Any:

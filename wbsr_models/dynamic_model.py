@@ -1,14 +1,19 @@
 """The testing half of `WBSRModel`: checkpoints with what routing needs, validation by dynamic inference.
 
 val:
-  dynamic: {routing: paper, halo: 8, compare: false, save_map: true}
+  dynamic: {routing: paper, halo: 3, compare: false, save_map: true}
+
+A list of budgets makes a test measure the quality curve, from the same weights:
+
+val:
+  dynamic: {routing: paper, budget: [0.2, 0.4, 0.6, 0.8]}
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +24,18 @@ from wbsr import compat
 
 compat.install()
 
-from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.utils import get_root_logger, imwrite, tensor2img  # noqa: E402
 
 from wbsr.options import parse  # noqa: E402
 from wbsr_arch.supernet import Supernet  # noqa: E402
+from wbsr_data.difficulty import classify  # noqa: E402
+from wbsr_data.gradient import gradient_score  # noqa: E402
 from wbsr_models.checkpoint import Metadata, load_checkpoint, read_metadata  # noqa: E402
+from wbsr_models.curve import plot_curve  # noqa: E402
+from wbsr_models.policy import Cost, Over, Routing  # noqa: E402
+from wbsr_models.shared_validation import SharedValidation  # noqa: E402
 from wbsr_models.subnet_map import draw_subnet_map  # noqa: E402
+from wbsr_models.tiling import DEFAULT_HALO  # noqa: E402
 from wbsr_models.upscaler import DynamicUpscaler, Report  # noqa: E402
 
 
@@ -33,20 +43,47 @@ from wbsr_models.upscaler import DynamicUpscaler, Report  # noqa: E402
 class DynamicOptions:
     """The block `val:dynamic`.
 
+    `routing`, `budget` (one number), `alpha` and `cost` are those of `wbsr_models.policy.Routing`. A list as `budget`
+    lets a test measure each of them, after what `routing` says (for `budget` and `eq16`: the first). `budget_over` says
+    what a budget is kept over: every `image`, the default for one number, or the mean of the test `set`, for a list.
     `patch_size` in LR pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare`
-    lets a test also measure the full network and every subnet; `save_map` saves the subnet map beside each SR image.
+    lets a test also measure the full network and every subnet, as a list of budgets does; `save_map` saves the subnet
+    map beside each SR image.
     """
 
     routing: str = "paper"
-    halo: int = 8
+    budget: float | tuple[float, ...] | None = None
+    alpha: float | None = None
+    cost: Cost = "flops"
+    budget_over: Over | None = None
+    halo: int = DEFAULT_HALO
     max_tile: int = 256
     patch_size: int | None = None
     thresholds: tuple[float, ...] | None = None
     compare: bool = False
     save_map: bool = False
 
+    def __post_init__(self) -> None:
+        if self.budget == ():
+            raise ValueError("budget must be a number or a list with one at least, got an empty list")
+        self.requests()
 
-class DynamicSRModel(SRModel):  # type: ignore[misc]
+    def requests(self) -> list[tuple[str, Routing]]:
+        """Names and routings to measure: `routing` itself first, then the budgets of the curve.
+
+        Raises:
+            ValueError: they contradict each other.
+        """
+        if not isinstance(self.budget, tuple):
+            over = self.budget_over or "image"
+            return [(self.routing, Routing(self.routing, self.budget, self.alpha, self.cost, over))]
+        mode = self.routing if self.routing in ("budget", "eq16") else "budget"
+        over = self.budget_over or ("set" if mode == "budget" else "image")
+        curve = [(f"{mode} {each:g}", Routing(mode, each, self.alpha, self.cost, over)) for each in self.budget]
+        return curve if mode == self.routing else [(self.routing, Routing(self.routing, cost=self.cost)), *curve]
+
+
+class DynamicSRModel(SharedValidation):
     """An SRModel of a `Supernet` that tests by dynamic inference and writes one self-contained checkpoint.
 
     Raises:
@@ -60,13 +97,16 @@ class DynamicSRModel(SRModel):  # type: ignore[misc]
         self.dynamic = dynamic_options(opt)
         self.patch_size = self.dynamic.patch_size or _training_patch(opt)
         self.thresholds = self.dynamic.thresholds
+        self.error_table: tuple[tuple[float, ...], ...] | None = None
         super().__init__(opt)
         self.supernet: Supernet = self.get_bare_model(self.net_g)
         self.reports: list[Report] = []
-        if not self.is_train and self.dynamic.routing == "paper" and self.thresholds is None:
+        unfixed = [name for name, routing in self.dynamic.requests() if not routing.fixed]
+        if not self.is_train and unfixed and self.thresholds is None:
             raise ValueError(
-                "val:dynamic:routing `paper` needs thresholds, which the checkpoint of path:pretrain_network_g does "
-                "not have: train with HESPairedImageDataset, give val:dynamic:thresholds, or use routing: full"
+                f"val:dynamic:routing `{unfixed[0]}` needs thresholds, which the checkpoint of path:pretrain_network_g "
+                "does not have: train with HESPairedImageDataset, run `wbsr calibrate`, give val:dynamic:thresholds, "
+                "or use routing: full"
             )
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
@@ -76,6 +116,10 @@ class DynamicSRModel(SRModel):  # type: ignore[misc]
         if metadata is not None:
             self.thresholds = self.thresholds or metadata.thresholds
             self.patch_size = self.patch_size or metadata.patch_size
+            # Errors were measured on these weights, and by classes of these thresholds and patches; training changes
+            # the first, options may change the others.
+            if not self.is_train and (self.thresholds, self.patch_size) == (metadata.thresholds, metadata.patch_size):
+                self.error_table = metadata.error_table
         key = param_key if param_key in content else "params"
         _check_weights(self.get_bare_model(net), content.get(key, content), load_path)
         super().load_network(net, load_path, strict, key if key in content else None)
@@ -88,6 +132,8 @@ class DynamicSRModel(SRModel):  # type: ignore[misc]
 
     def test(self) -> None:
         """Upscale `self.lq` by dynamic inference."""
+        if self._is_timed and not self.reports:
+            self.upscaler(self.lq)  # so that the times of the comparison do not begin with a cold start
         self.output, report = self.upscaler(self.lq)
         self.reports.append(report)
         if self._map_folder is not None:
@@ -97,30 +143,61 @@ class DynamicSRModel(SRModel):  # type: ignore[misc]
             imwrite(picture, str(self._map_folder / f"{Path(self.lq_path).stem}_map.png"))
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        """BasicSR's validation by dynamic inference, and with `compare` once more for every fixed subnet."""
+        """BasicSR's validation by dynamic inference, and in a test once more for every budget and fixed subnet."""
         name = dataloader.dataset.opt["name"]
-        rows = [self._validate(self.dynamic.routing, dataloader, current_iter, tb_logger, save_img)]
-        if self.dynamic.compare and not self.is_train:
-            others = ["full", *map(str, self.supernet.subnets)]
-            for routing in others:
-                if routing != self.dynamic.routing:
-                    rows.append(self._validate(routing, dataloader, current_iter, None, False))
-        if not self.is_train:
+        requests = self.dynamic.requests()
+        if self.is_train:  # the set would have to be read twice, each time
+            requests = [(label, replace(routing, over="image")) for label, routing in requests[:1]]
+        self._is_timed = not self.is_train and (self.dynamic.compare or len(requests) > 1)
+        if self._is_timed:
+            known = {routing.mode for _, routing in requests}
+            fixed = [mode for mode in ("full", *map(str, self.supernet.subnets)) if mode not in known]
+            requests += [(mode, Routing(mode, cost=self.dynamic.cost)) for mode in fixed]
+        over_set = any(routing.over == "set" for _, routing in requests)
+        upscaler = self._make_upscaler(self._class_shares(dataloader) if over_set else None)
+        runs = {label: upscaler.routed(routing) for label, routing in requests}  # an error comes before any work
+        rows: list[dict[str, Any]] = []
+        for label, self.upscaler in runs.items():
+            first = not rows
+            row = self._validate(label, dataloader, current_iter, tb_logger if first else None, save_img and first)
+            budget = self.upscaler.routing.budget
+            rows.append({**row, **({} if budget is None else {"budget": budget})})
+        if not self.is_train and self.opt["rank"] == 0:
             path = Path(self.opt["path"]["results_root"]) / f"{name}.json"
             path.write_text(json.dumps({"rows": rows}, indent=2), encoding="utf-8")
+            if self._is_timed and self.opt["val"].get("metrics"):
+                plot_curve(rows, next(iter(self.opt["val"]["metrics"])), name, path.with_suffix(".png"))
+
+    def _class_shares(self, dataloader: Any) -> tuple[float, ...]:
+        """How frequent the difficulty classes are in a set, by which a budget over the set is kept."""
+        thresholds = self.thresholds or ()
+        counts = []
+        for data in dataloader:
+            classes = classify(gradient_score(data["lq"][0], self._known_patch_size()), thresholds)
+            counts.append(np.bincount(classes.numpy().ravel(), minlength=len(thresholds) + 2)[1:])
+        total = np.sum(self.gathered(counts), axis=0)
+        return tuple((total / total.sum()).tolist())
+
+    def _make_upscaler(self, class_shares: tuple[float, ...] | None) -> DynamicUpscaler:
+        options = self.dynamic
+        return DynamicUpscaler(
+            self.get_bare_model(getattr(self, "net_g_ema", self.net_g)),
+            self.thresholds,
+            self._known_patch_size(),
+            options.halo,
+            "full",
+            options.max_tile,
+            error_table=self.error_table,
+            class_shares=class_shares,
+        )
 
     def _validate(
-        self, routing: str, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool
+        self, label: str, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool
     ) -> dict[str, Any]:
-        net = self.get_bare_model(getattr(self, "net_g_ema", self.net_g))
-        options = self.dynamic
-        self.upscaler = DynamicUpscaler(
-            net, self.thresholds, self._known_patch_size(), options.halo, routing, options.max_tile
-        )
         self._map_folder = self._maps(dataloader, save_img)
-        self.reports, self.routing = [], routing
+        self.reports, self.routing = [], label
         super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
-        return {"name": routing, **getattr(self, "metric_results", {}), **self._summary()}
+        return {"name": label, **getattr(self, "metric_results", {}), **self._summary()}
 
     def _log_validation_metric_values(self, current_iter: Any, dataset_name: str, tb_logger: Any) -> None:
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
@@ -133,12 +210,14 @@ class DynamicSRModel(SRModel):  # type: ignore[misc]
             tb_logger.add_scalar(f"metrics/{dataset_name}/flops_share", summary["flops_share"], current_iter)
 
     def _summary(self) -> dict[str, float]:
-        patches = np.concatenate([report.choice.ravel() for report in self.reports])
+        reports = self.gathered(self.reports)
+        patches = np.concatenate([report.choice.ravel() for report in reports])
         share = np.array([self.supernet.share(subnet) for subnet in self.supernet.subnets])
         return {
+            "cost_share": float(np.array(self.upscaler.costs)[patches].mean()),
             "flops_share": float(share[patches].mean()),
-            "flops_share_run": float(np.mean([report.flops_share_run for report in self.reports])),
-            "milliseconds": float(np.mean([report.milliseconds for report in self.reports])),
+            "flops_share_run": float(np.mean([report.flops_share_run for report in reports])),
+            "milliseconds": float(np.mean([report.milliseconds for report in reports])),
         }
 
     def _maps(self, dataloader: Any, save_img: bool) -> Path | None:
@@ -161,9 +240,9 @@ def dynamic_options(opt: dict[str, Any]) -> DynamicOptions:
     dynamic = parse(DynamicOptions, (opt.get("val") or {}).get("dynamic"), "val:dynamic")
     train = opt.get("datasets", {}).get("train")
     no_classes = train is not None and train.get("type") != "HESPairedImageDataset" and dynamic.thresholds is None
-    if no_classes and dynamic.routing == "paper":
+    if no_classes and not dynamic.requests()[0][1].fixed:
         raise ValueError(
-            "val:dynamic:routing `paper` needs difficulty classes, which the training set of type "
+            f"val:dynamic:routing `{dynamic.routing}` needs difficulty classes, which the training set of type "
             f"{train.get('type')} does not have: use HESPairedImageDataset (hes:sample_level: 1.0 keeps its sampling "
             "uniform), give val:dynamic:thresholds, or use routing: full"
         )

@@ -1,44 +1,125 @@
-"""Which subnets run in one training step. Their gradients add up before the one optimiser step.
+"""Which subnets run in one training step, and on which patches. Their gradients add up before the one optimiser step.
 
-* `random`: one of them, uniformly;
-* `sandwich`: the cheapest, the full network, and `random_subnets` of the others, drawn without repetition;
-* `all`: every one.
+* `random`: one of them; `sandwich`: the cheapest, `random_subnets` others, and the full network; `all`: every one.
 
-The draw depends on seed and iteration alone, so all processes of a run make the same one, and a resumed run goes on
-with the sequence.
+With `power` p, a subnet of cost C is drawn with a probability in proportion to C^p: above 0 favours the large ones. The
+draw depends on seed and iteration alone, so all processes of a run make the same one, and a resumed run goes on with
+the sequence.
+
+With `match`, a patch of difficulty class k trains mainly the subnet m = ⌈k·M/K⌉ that will serve it (Eq. 15) and the
+larger ones: the paper's divide and conquer. On smaller subnets its gradient counts `mismatch` times.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from wbsr_arch.subnet import Subnet
+from wbsr_models.routing import route_by_class
 
 
 @dataclass(frozen=True)
 class StrategyOptions:
-    """The block `train:supernet`."""
+    """The block `train:supernet`.
+
+    Args:
+        strategy: `random`, `sandwich` or `all`.
+        random_subnets: subnets that `sandwich` draws besides the cheapest and the full network.
+        power: p of the probability of a draw, C^p; 0 is uniform.
+        distillation: weight of the loss between a subnet's output and the full network's of the same step, detached; 0
+            leaves it out.
+        match: train each subnet mainly on the patches that it will serve; needs HESPairedImageDataset.
+        mismatch: with `match`, how much the patches count that are too hard for a subnet, in [0, 1).
+
+    Raises:
+        ValueError: a number out of its range, or an option without what it needs.
+    """
 
     strategy: Literal["random", "sandwich", "all"] = "sandwich"
     random_subnets: int = 1
+    power: float = 0.0
+    distillation: float = 0.0
+    match: bool = False
+    mismatch: float = 0.1
 
     def __post_init__(self) -> None:
         if self.random_subnets < 0:
             raise ValueError(f"random_subnets must be at least 0, got {self.random_subnets}")
+        if not math.isfinite(self.power):
+            raise ValueError(f"power must be a finite number, got {self.power}")
+        if not 0 <= self.distillation < math.inf:
+            raise ValueError(f"distillation must be at least 0, got {self.distillation}")
+        if self.distillation and self.strategy == "random":
+            raise ValueError(
+                "distillation needs the full network in every step, which strategy `random` does not run: use "
+                "`sandwich` or `all`, or leave distillation out"
+            )
+        if not 0 <= self.mismatch < 1:
+            raise ValueError(f"mismatch must be in [0, 1), got {self.mismatch}: at 1, leave out `match`")
 
 
-def draw_subnets(options: StrategyOptions, subnets: Sequence[Subnet], seed: int, iteration: int) -> list[Subnet]:
-    """The subnets of training step `iteration`; `subnets` are in order of cost."""
+def draw_subnets(options: StrategyOptions, costs: dict[Subnet, int], seed: int, iteration: int) -> list[Subnet]:
+    """The subnets of training step `iteration`, each once.
+
+    Args:
+        options: the strategy.
+        costs: the cost of every subnet, in order of cost, the full network last.
+        seed: of the run.
+        iteration: number of the step.
+
+    Returns:
+        The subnets, the full network last if it is among them.
+    """
+    subnets = list(costs)
     if options.strategy == "all":
-        return list(subnets)
+        return subnets
     generator = np.random.default_rng((seed, iteration))
     if options.strategy == "random":
-        return [subnets[int(generator.integers(len(subnets)))]]
-    ends = list(dict.fromkeys((subnets[0], subnets[-1])))
-    between = subnets[1:-1]
-    drawn = generator.permutation(len(between))[: options.random_subnets]
-    return ends + [between[index] for index in drawn]
+        return _draw(subnets, 1, costs, options.power, generator)
+    between = _draw(subnets[1:-1], options.random_subnets, costs, options.power, generator)
+    return list(dict.fromkeys([subnets[0], *between, subnets[-1]]))
+
+
+def match_weights(difficulty: Tensor, subnet: int, num_classes: int, num_subnets: int, mismatch: float) -> Tensor:
+    """How much each patch counts in the training of a subnet.
+
+    Args:
+        difficulty: (N,) classes 1..K.
+        subnet: its number in order of cost, from 0.
+        num_classes: K.
+        num_subnets: M.
+        mismatch: weight of the patches that a larger subnet will serve.
+
+    Returns:
+        float32 (N,) of 1 and `mismatch`, on the device of `difficulty`.
+    """
+    serving = route_by_class(difficulty.cpu().numpy(), num_classes, num_subnets)
+    weights = np.where(serving <= subnet, 1.0, mismatch).astype(np.float32)
+    return torch.from_numpy(weights).to(difficulty.device)
+
+
+def weigh_gradients(output: Tensor, weights: Tensor) -> Tensor:
+    """`output` (N, ...) as it is, whose gradient is `weights` (N,) times what comes back: so each patch's share in the
+    training is weighed under any loss."""
+    shape = (-1, *[1] * (output.dim() - 1))
+    return torch.lerp(output.detach(), output, weights.to(output.dtype).view(shape))
+
+
+def _draw(
+    subnets: Sequence[Subnet], number: int, costs: dict[Subnet, int], power: float, generator: np.random.Generator
+) -> list[Subnet]:
+    """Draw without repetition; in order of cost."""
+    number = min(number, len(subnets))
+    if number == 0:
+        return []
+    logs = power * np.log([costs[subnet] for subnet in subnets])
+    chances = np.exp(logs - logs.max())
+    drawn = generator.choice(len(subnets), number, replace=False, p=chances / chances.sum())
+    return [subnets[index] for index in sorted(drawn)]

@@ -1,57 +1,172 @@
-"""Runs the tiles of one image: batches by (subnet, window size) through extracted subnets, stitched on a canvas."""
+"""Runs the tiles of one image: batches by (subnet, window) through extracted networks, stitched on one canvas.
+
+The image is laid out channels-last once, and windows are cut from it; each output is written to the canvas without its
+halo, so every pixel is written once. Memory is bounded by the batch: what a network needs per pixel is counted.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from wbsr_arch.supernet import Supernet
+from wbsr_models.memory import MEGABYTE, bytes_per_pixel, default_megabytes, keep_freed_blocks
+from wbsr_models.precision import Precision, dtype_of, ready
 from wbsr_models.tiling import Tile
+
+CanvasDevice = Literal["auto", "cpu", "same"]
+
+# LR pixels of a batch: beyond these a device is busy, and larger batches only leave the cache.
+_BUSY_CPU, _BUSY_GPU = 2**12, 2**20
 
 
 class TileRunner:
-    """Runs tiles of LR images through the subnets of a supernet.
+    """Upscales an image tile by tile by the subnets of a supernet, whose weights are copied when first used.
 
     Args:
-        supernet: the trained supernet; its weights are copied when a subnet is first used.
-        batch_pixels: LR pixels of one batch, halos counted; bounds memory.
+        supernet: on the device that is to compute.
+        memory_mb: bounds canvas and batch together, where the canvas lies on the computing device; None: half of what
+            is free there, on a CPU at most 384 beside the canvas, which has no other place.
+        precision: of the networks; the canvas has the image's own.
+        compile: whether to run the networks through `torch.compile`; pays for many images.
+        canvas_device: where the result lies: `same` as the image, `cpu`, or `auto`: the CPU if the canvas would take
+            more than half of the memory.
+        batch_pixels: LR pixels of one batch, halos counted; None: what keeps the device busy.
+        self_ensemble: whether each network's output is the mean over eight flips and turns.
+
+    Raises:
+        ValueError: an unknown precision or canvas device, or a number out of range.
     """
 
-    def __init__(self, supernet: Supernet, batch_pixels: int) -> None:
-        self.supernet, self.batch_pixels = supernet, batch_pixels
+    def __init__(
+        self,
+        supernet: Supernet,
+        memory_mb: float | None = None,
+        precision: Precision = "float32",
+        compile: bool = False,
+        canvas_device: CanvasDevice = "auto",
+        batch_pixels: int | None = None,
+        self_ensemble: bool = False,
+    ) -> None:
+        dtype_of(precision)
+        if memory_mb is not None and not (memory_mb > 0 and math.isfinite(memory_mb)):
+            raise ValueError(f"memory_mb must be above 0, got {memory_mb}")
+        if canvas_device not in ("auto", "cpu", "same"):
+            raise ValueError(f"canvas_device must be auto, cpu or same, got {canvas_device!r}")
+        if batch_pixels is not None and batch_pixels < 1:
+            raise ValueError(f"batch_pixels must be at least 1, got {batch_pixels}")
+        self.supernet = supernet
+        self.precision, self.compile, self.self_ensemble = precision, compile, self_ensemble
+        self.memory_mb, self.canvas_device, self.batch_pixels = memory_mb, canvas_device, batch_pixels
         self._networks: dict[int, nn.Module] = {}
+        self._bytes_per_pixel: float | None = None
 
-    def __call__(self, lr: Tensor, tiles: list[Tile]) -> Tensor:
-        """Upscale (C, H, W) to (C, scale H, scale W); each output pixel is written by the tile that covers it."""
-        scale = self.supernet.scale
+    @torch.no_grad()
+    def __call__(self, lr: Tensor, tiles: Sequence[Tile]) -> Tensor:
+        """Run `tiles` of an LR image (C, H, W): (C, scale H, scale W), each tile's pixels written once.
+
+        Raises:
+            ValueError: there is no tile.
+        """
+        if lr.device.type == "cpu":
+            keep_freed_blocks()
+        image = lr[None].to(dtype_of(self.precision)).contiguous(memory_format=torch.channels_last)
         groups: defaultdict[tuple[int, int, int], list[Tile]] = defaultdict(list)
         for tile in tiles:
             groups[tile.subnet, tile.window_height, tile.window_width].append(tile)
+        limit = self.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
+        limit = min(limit, self._affordable_pixels(lr))
         canvas: Tensor | None = None
         for (subnet, height, width), members in groups.items():
-            size = max(1, self.batch_pixels // (height * width))
+            size = max(1, limit // (height * width))
             for first in range(0, len(members), size):
                 batch = members[first : first + size]
-                windows = [
-                    lr[:, t.window_top : t.window_top + height, t.window_left : t.window_left + width] for t in batch
-                ]
-                outputs = self._network(subnet)(torch.stack(windows).contiguous(memory_format=torch.channels_last))
+                outputs = self._run(subnet, image, batch)
                 if canvas is None:
-                    canvas = outputs.new_empty(outputs.shape[1], lr.shape[1] * scale, lr.shape[2] * scale)
+                    canvas = self._new_canvas(lr, outputs.shape[1])
                 for tile, output in zip(batch, outputs, strict=True):
-                    top, left = tile.top - tile.window_top, tile.left - tile.window_left
-                    bottom, right = top + tile.bottom - tile.top, left + tile.right - tile.left
-                    canvas[:, tile.top * scale : tile.bottom * scale, tile.left * scale : tile.right * scale] = output[
-                        :, top * scale : bottom * scale, left * scale : right * scale
-                    ]
+                    self._write(canvas, tile, output)
         if canvas is None:
             raise ValueError("there is no tile to run: the image is empty")
         return canvas
 
-    def _network(self, index: int) -> nn.Module:
+    def largest_tile(self, lr: Tensor, halo: int, patch_size: int) -> int:
+        """Side of the largest square tile whose window fits into the memory, in LR pixels.
+
+        Raises:
+            ValueError: not even one patch fits.
+        """
+        side = math.isqrt(self._affordable_pixels(lr)) - 2 * halo
+        if side < min(patch_size, max(lr.shape[1:])):
+            least = self._beside(lr) + (2 * halo + patch_size) ** 2 * self._need(lr)
+            raise ValueError(
+                f"memory_mb must be at least {math.ceil(least / MEGABYTE)} for an LR image of {lr.shape[1]} x "
+                f"{lr.shape[2]}, patches of {patch_size} and a halo of {halo}, got {self._limit(lr) / MEGABYTE:.0f}"
+            )
+        return side
+
+    def network(self, index: int) -> nn.Module:
+        """The network of subnet number `index`, ready to run."""
         if index not in self._networks:
             network = self.supernet.extract(self.supernet.subnets[index])
-            self._networks[index] = network.to(memory_format=torch.channels_last)
+            self._networks[index] = ready(network, self.precision, self.compile, self.self_ensemble)
         return self._networks[index]
+
+    def _run(self, subnet: int, image: Tensor, tiles: Sequence[Tile]) -> Tensor:
+        windows = [
+            image[
+                :,
+                :,
+                tile.window_top : tile.window_top + tile.window_height,
+                tile.window_left : tile.window_left + tile.window_width,
+            ]
+            for tile in tiles
+        ]
+        batch = (windows[0] if len(windows) == 1 else torch.cat(windows)).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            outputs: Tensor = self.network(subnet)(batch)
+        return outputs
+
+    def _write(self, canvas: Tensor, tile: Tile, output: Tensor) -> None:
+        scale = self.supernet.scale
+        top, left = tile.top - tile.window_top, tile.left - tile.window_left
+        bottom, right = top + tile.bottom - tile.top, left + tile.right - tile.left
+        canvas[:, tile.top * scale : tile.bottom * scale, tile.left * scale : tile.right * scale] = output[
+            :, top * scale : bottom * scale, left * scale : right * scale
+        ]
+
+    def _new_canvas(self, lr: Tensor, channels: int) -> Tensor:
+        height, width = (side * self.supernet.scale for side in lr.shape[1:])
+        return torch.empty(channels, height, width, dtype=lr.dtype, device="cpu" if self._on_cpu(lr) else lr.device)
+
+    def _affordable_pixels(self, lr: Tensor) -> int:
+        """LR pixels of the largest batch that fits beside the canvas."""
+        return int(max(0.0, self._limit(lr) - self._beside(lr)) / self._need(lr))
+
+    def _beside(self, lr: Tensor) -> int:
+        """Bytes of the canvas, where it lies on the computing device."""
+        return 0 if self._on_cpu(lr) and lr.is_cuda else self._canvas_bytes(lr)
+
+    def _need(self, lr: Tensor) -> float:
+        """Bytes per LR pixel of a batch, under the full network."""
+        if self._bytes_per_pixel is None:
+            self._bytes_per_pixel = bytes_per_pixel(self.supernet.extract(self.supernet.full), lr.shape[0])
+        return self._bytes_per_pixel * dtype_of(self.precision).itemsize / torch.float32.itemsize
+
+    def _limit(self, lr: Tensor) -> float:
+        if self.memory_mb is not None:
+            return self.memory_mb * MEGABYTE
+        return default_megabytes(lr.device) * MEGABYTE + (0 if lr.is_cuda else self._canvas_bytes(lr))
+
+    def _canvas_bytes(self, lr: Tensor) -> int:
+        return lr.numel() * self.supernet.scale**2 * lr.element_size()
+
+    def _on_cpu(self, lr: Tensor) -> bool:
+        if self.canvas_device == "auto":
+            return not lr.is_cuda or self._canvas_bytes(lr) > self._limit(lr) / 2
+        return self.canvas_device == "cpu" or not lr.is_cuda

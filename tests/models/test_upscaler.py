@@ -6,9 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from wbsr_arch import Subnet, Supernet
-from wbsr_models.routing import route_by_class
+from wbsr_models.checkpoint import Metadata
+from wbsr_models.policy import Routing
 from wbsr_models.tiling import plan_tiles
-from wbsr_models.upscaler import DynamicUpscaler
+from wbsr_models.upscaler import DynamicUpscaler, _warn_once
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SIZES = [(64, 64), (65, 97), (7, 5), (1, 1), (3, 200), (33, 32), (100, 31)]
@@ -97,17 +98,84 @@ def test_flat_patches_get_the_cheapest_and_textured_ones_the_full_network(supern
     assert report.flops_share == pytest.approx((shares[0] + shares[3]) / 2)
 
 
-def test_equation_15_by_hand():
-    classes = np.arange(1, 11)
-    assert (route_by_class(classes, 10, 9) + 1).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 9]
-    assert (route_by_class(classes, 10, 3) + 1).tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3, 3]
+TABLE = [[0.1 * k + 0.01 * k * (4 - m) for m in range(4)] for k in range(1, 5)]
+
+
+@pytest.mark.parametrize("error_table", [TABLE, None])
+@pytest.mark.parametrize("budget", [0.35, 0.6, 0.9])
+def test_a_budget_is_kept_to_1_percent_on_each_image(supernet, budget, error_table):
+    x = torch.rand(3, 160, 180) * torch.linspace(0, 1, 180)
+    upscaler = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, routing=Routing("budget", 0.5), error_table=error_table)
+    _, report = upscaler(x, budget)
+    assert 0.99 * budget <= report.flops_share <= budget
+    assert report.cost_share == report.flops_share
+    _, report = upscaler(x)
+    assert 0.495 <= report.flops_share <= 0.5
+
+
+def test_a_budget_without_an_error_table_says_so(supernet, caplog):
+    _warn_once.cache_clear()
+    for budget in (0.5, 0.6):
+        DynamicUpscaler(supernet, [0.1], 16, routing=Routing("budget", budget))
+    assert [r.getMessage() for r in caplog.records] == [
+        "The weights have no error table, so the budget is spent by Eq. 16; `wbsr calibrate` measures the table, and "
+        "the same budget then gives more quality."
+    ]
+
+
+@pytest.mark.parametrize(("budget", "message"), [(0.05, "budget must be at least 0.2"), (1.5, "must be in")])
+def test_a_budget_out_of_range_is_refused(supernet, budget, message):
+    with pytest.raises(ValueError, match=message):
+        DynamicUpscaler(supernet, [0.1], 16, error_table=[[1.0] * 4] * 2)(torch.rand(3, 8, 8), budget)
+
+
+def test_a_budget_can_count_time_instead_of_flops(supernet, monkeypatch):
+    monkeypatch.setattr("wbsr_models.upscaler.measure", lambda supernet, device, precision: (3.0, 1.0, 4.0, 10.0))
+    x = torch.rand(3, 160, 180) * torch.linspace(0, 1, 180)
+    routing = Routing("budget", 0.45, cost="latency")
+    upscaler = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, routing=routing, error_table=TABLE)
+    assert upscaler.costs == (0.3, 0.1, 0.4, 1.0)
+    _, report = upscaler(x)
+    assert 0.99 * 0.45 <= report.cost_share <= 0.45
+    assert report.cost_share == pytest.approx(np.array(upscaler.costs)[report.choice].mean())
+    assert 0 not in report.choice  # subnet 1 is faster and, by the table, better
+
+
+def test_another_routing_shares_the_networks(supernet):
+    upscaler = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16)
+    other = upscaler.routed("w4d1")
+    assert other._run is upscaler._run
+    x = torch.rand(3, 20, 20)
+    assert (other(x)[1].choice == 0).all()
+    assert upscaler.routing.mode == "paper"
+
+
+def test_weights_and_their_tables_come_from_one_file(supernet, tmp_path):
+    network = {"type": "Supernet", "backbone": BACKBONE, "widths": [4, 8], "depths": [1, 2]}
+    metadata = Metadata(network, 16, (0.1, 0.2, 0.3), tuple(map(tuple, TABLE)), (0.25,) * 4)
+    torch.save({"params_ema": supernet.state_dict(), "wbsr": metadata.plain()}, tmp_path / "net.pth")
+    x = torch.rand(3, 70, 70)
+    sr, report = DynamicUpscaler.from_checkpoint(tmp_path / "net.pth", device="cpu")(x, budget=0.6)
+    direct = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, routing=Routing("budget", 0.6), error_table=TABLE)
+    assert torch.equal(sr, direct(x)[0])
+    assert report.choice.tolist() == direct.route(x).tolist()
+
+
+def test_weights_that_do_not_fit_their_own_description_are_refused(supernet, tmp_path):
+    network = {"type": "Supernet", "backbone": {**BACKBONE, "num_block": 3}, "widths": [4, 8], "depths": [1, 3]}
+    torch.save({"params": supernet.state_dict(), "wbsr": Metadata(network, 16).plain()}, tmp_path / "net.pth")
+    with pytest.raises(ValueError, match=r"net.pth don't fit the network that their `wbsr` entry describes: .*body.2"):
+        DynamicUpscaler.from_checkpoint(tmp_path / "net.pth")
+    torch.save({"params": supernet.state_dict()}, tmp_path / "stock.pth")
+    with pytest.raises(ValueError, match="is a stock checkpoint without a `wbsr` entry"):
+        DynamicUpscaler.from_checkpoint(tmp_path / "stock.pth")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"routing": "budgte"}, "routing must be one of paper, full, w4d1"),
-        ({"routing": "w5d1"}, "routing must be one of paper, full, w4d1"),
+        ({"routing": "budgte"}, "routing must be one of paper, eq16, budget, full, or a subnet such as w36d4, got"),
+        ({"routing": "w5d1"}, "must name one of w4d1, w4d2, w8d1, w8d2, got 'w5d1'"),
         ({"thresholds": None}, "needs the thresholds"),
         ({"halo": -1}, "halo must be at least 0, got -1"),
         ({"patch_size": 0}, "patch_size must be at least 1, got 0"),

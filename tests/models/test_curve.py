@@ -1,0 +1,114 @@
+"""A list of budgets in an option file makes `wbsr test` measure the quality curve of one checkpoint."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from wbsr.options import parse
+from wbsr_arch import Supernet
+from wbsr_models.checkpoint import Metadata
+from wbsr_models.dynamic_model import DynamicOptions
+from wbsr_models.policy import Routing
+
+NETWORK = {
+    "type": "Supernet",
+    "backbone": {"type": "MSRResNet", "num_feat": 4, "num_block": 2, "upscale": 2},
+    "widths": [2, 4],
+    "depths": [1, 2],
+}
+TABLE = tuple(tuple(k * (1 + 1 / m) for m in range(1, 5)) for k in range(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({}, [("paper", Routing())]),
+        ({"routing": "budget", "budget": 0.5}, [("budget", Routing("budget", 0.5))]),
+        ({"routing": "budget", "budget": [0.5], "budget_over": "image"}, [("budget 0.5", Routing("budget", 0.5))]),
+        (
+            {"budget": [0.4, 1]},
+            [
+                ("paper", Routing()),
+                ("budget 0.4", Routing("budget", 0.4, over="set")),
+                ("budget 1", Routing("budget", 1.0, over="set")),
+            ],
+        ),
+        (
+            {"routing": "eq16", "budget": [0.4, 0.6], "alpha": 2},
+            [("eq16 0.4", Routing("eq16", 0.4, 2.0)), ("eq16 0.6", Routing("eq16", 0.6, 2.0))],
+        ),
+    ],
+)
+def test_what_the_options_ask_to_measure(block, expected):
+    assert parse(DynamicOptions, block, "val:dynamic").requests() == expected
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"budget": 0.5}, "val:dynamic: routing `paper` takes no budget, got 0.5"),
+        ({"budget": []}, "budget must be a number or a list with one at least, got an empty list"),
+        ({"budget": [0.5, 0.0]}, r"budget must be in \(0, 1\]"),
+        ({"routing": "budget"}, "routing `budget` needs a budget"),
+        ({"cost": "time"}, "val:dynamic:cost must be one of flops, latency, got 'time'"),
+    ],
+)
+def test_options_that_contradict_themselves_are_refused(block, message):
+    with pytest.raises(ValueError, match=message):
+        parse(DynamicOptions, block, "val:dynamic")
+
+
+def test_a_list_of_budgets_gives_the_curve_as_json_and_as_a_plot(tmp_path):
+    supernet = Supernet(**{key: value for key, value in NETWORK.items() if key != "type"})
+    metadata = Metadata(NETWORK, 8, (0.1, 0.2), TABLE, (0.3, 0.3, 0.4))
+    torch.save({"params": supernet.state_dict(), "wbsr": metadata.plain()}, tmp_path / "net.pth")
+    rng = np.random.default_rng(0)
+    for name, side in (("hr", 80), ("lr", 40)):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            ramp = np.linspace(0, 1, side)[None, :, None]
+            cv2.imwrite(str(tmp_path / name / f"{i}.png"), rng.integers(0, 255, (side, side, 3)) * ramp)
+    opt = {
+        "name": "curve",
+        "model_type": "WBSRModel",
+        "scale": 2,
+        "num_gpu": 0,
+        "manual_seed": 0,
+        "datasets": {
+            "test_1": {
+                "name": "set",
+                "type": "PairedImageDataset",
+                "dataroot_gt": "hr",
+                "dataroot_lq": "lr",
+                "io_backend": {"type": "disk"},
+            }
+        },
+        "network_g": NETWORK,
+        "path": {"pretrain_network_g": "net.pth", "strict_load_g": True},
+        "val": {
+            "save_img": False,
+            "dynamic": {"routing": "paper", "budget": [0.6, 0.8]},
+            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 2}},
+        },
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "wbsr", "test", "-opt", "test.yml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no error table" not in done.stderr
+    rows = {row["name"]: row for row in json.loads((tmp_path / "results/curve/set.json").read_text())["rows"]}
+    assert list(rows) == ["paper", "budget 0.6", "budget 0.8", "full", *map(str, supernet.subnets)]
+    assert [row.get("budget") for row in rows.values()] == [None, 0.6, 0.8, None, None, None, None, None]
+    for name, budget in (("budget 0.6", 0.6), ("budget 0.8", 0.8)):
+        assert rows[name]["flops_share"] == pytest.approx(budget, rel=0.02)
+    assert rows["full"]["psnr"] == pytest.approx(rows["w4d2"]["psnr"])
+    assert all(row["milliseconds"] > 0 and row["psnr"] > 0 for row in rows.values())
+    assert cv2.imread(str(tmp_path / "results/curve/set.png")).shape[1] > 1000

@@ -1,0 +1,161 @@
+"""Two processes train one supernet under torchrun as one process with the double batch does, resume, and validate
+together."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+OPTIONS = Path(__file__).parents[2] / "options" / "train" / "SRResNet" / "WBSR_SRResNet_x2.yml"
+NAME = "WBSR_SRResNet_x2"
+
+# Notes, for each rank, what every iteration does and what a validation finds; then is the command `wbsr`.
+SPY = """
+import hashlib, json, sys, torch
+torch.set_num_threads(1)
+import wbsr.plugin
+from wbsr.cli import main
+from wbsr_models import wbsr_model
+
+def digest(tensors):
+    return hashlib.sha256(b"".join(t.detach().contiguous().numpy().tobytes() for t in tensors)).hexdigest()
+
+def note(model, **what):
+    with open(f"rank{model.opt['rank']}.jsonl", "a") as file:
+        file.write(json.dumps(what) + "\\n")
+
+class Spy(wbsr_model.WBSRModel):
+    def optimize_parameters(self, current_iter):
+        drawn = wbsr_model.draw_subnets(self.strategy, self.supernet.flops, self.seed, current_iter)
+        patches = [digest([patch]) for patch in self.gt]
+        super().optimize_parameters(current_iter)
+        note(self, iteration=current_iter, subnets=list(map(str, drawn)), patches=patches,
+             weights=digest(self.supernet.parameters()))
+
+    def validation(self, *arguments):
+        super().validation(*arguments)
+        note(self, metrics=self.metric_results, images=len(self.reports))
+
+wbsr_model.MODEL_REGISTRY._obj_map["WBSRModel"] = Spy
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """HR/LR pairs at x2 in data/hr and data/lr, three for validation in data/val_*, and the spy."""
+    rng = np.random.default_rng(0)
+    for name, count in (("", 8), ("val_", 3)):
+        for kind, side in (("hr", 64), ("lr", 32)):
+            (tmp_path / "data" / f"{name}{kind}").mkdir(parents=True)
+            for i in range(count):
+                image = np.full((side, side, 3), 90 + 9 * i, np.uint8)
+                image[:, side // 2 :] = rng.integers(0, 256, (side, side // 2, 3))
+                cv2.imwrite(str(tmp_path / "data" / f"{name}{kind}" / f"{i}.png"), image)
+    (tmp_path / "spy.py").write_text(SPY)
+    return tmp_path
+
+
+def write_options(folder, batch):
+    opt = yaml.safe_load(OPTIONS.read_text(encoding="utf-8"))
+    opt["network_g"]["backbone"].update(num_feat=8, num_block=2)
+    opt["network_g"].update(widths=[4, 8], depths=[1, 2])
+    train, val = opt["datasets"]["train"], opt["datasets"]["val"]
+    train.update(dataroot_gt="data/hr", dataroot_lq="data/lr", gt_size=16, batch_size_per_gpu=batch)
+    train.update(num_worker_per_gpu=0, dataset_enlarge_ratio=2)
+    train["hes"].update(num_classes=4, stride=4, sample_level=0.5)
+    val.update(dataroot_gt="data/val_hr", dataroot_lq="data/val_lr")
+    opt["train"].update(
+        total_iter=12,
+        ema_decay=0.9,
+        pixel_opt={"type": "L1Loss"},
+        supernet={"strategy": "sandwich", "random_subnets": 1, "match": True},
+        compute={"clip_norm": 1.0},
+    )
+    opt["val"]["val_freq"] = 12
+    opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False}
+    (folder / "options.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
+
+
+def run(folder, processes, *more):
+    """Train and return what each rank noted, the iterations and the last validation."""
+    write_options(folder, batch=4 // processes)
+    command = [sys.executable, "spy.py", "train", "-opt", "options.yml", *more]
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", f"--master_port={port}"]
+        command = [sys.executable, *launcher, *command[1:], "--launcher", "pytorch"]
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout + done.stderr
+    noted = []
+    for rank in range(processes):
+        lines = list(map(json.loads, (folder / f"rank{rank}.jsonl").read_text().splitlines()))
+        noted.append(([line for line in lines if "iteration" in line], lines[-1]))
+    return noted
+
+
+def final_weights(folder):
+    content = torch.load(folder / "experiments" / NAME / "models" / "net_g_latest.pth", weights_only=True)
+    return {f"{key} {name}": weight for key in ("params", "params_ema") for name, weight in content[key].items()}
+
+
+def assert_same_weights(one, other):
+    found, expected = final_weights(one), final_weights(other)
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert torch.allclose(found[name], weight, atol=1e-5), name
+
+
+def beside(folder, name):
+    """A folder with the same data and the spy."""
+    other = folder / name
+    other.mkdir()
+    for entry in ("data", "spy.py"):
+        (other / entry).symlink_to(folder / entry)
+    return other
+
+
+def test_two_processes_do_what_one_does_and_resume(folder):
+    first, second = run(folder, 2)
+    steps = list(zip(first[0], second[0], strict=True))
+    assert [one["iteration"] for one, _ in steps] == list(range(1, 13))
+    for one, other in steps:
+        assert one["subnets"] == other["subnets"]
+        assert one["weights"] == other["weights"]
+    assert len({one["weights"] for one, _ in steps}) == 12
+
+    alone = beside(folder, "alone")
+    (single,) = run(alone, 1)
+    assert_same_weights(folder, alone)
+    for (one, other), both in zip(steps, single[0], strict=True):
+        assert both["subnets"] == one["subnets"]
+        assert Counter(one["patches"] + other["patches"]) == Counter(both["patches"])  # no draw twice, none left out
+    assert [first[1]["images"], second[1]["images"], single[1]["images"]] == [2, 1, 3]
+    for metric, value in single[1]["metrics"].items():
+        assert first[1]["metrics"][metric] == second[1]["metrics"][metric] == pytest.approx(value, abs=1e-3)
+
+    again = beside(folder, "again")
+    shutil.copytree(folder / "experiments", again / "experiments")
+    for state in (again / "experiments" / NAME / "training_states").iterdir():
+        if state.name != "4.state":
+            state.unlink()
+    resumed = run(again, 2, "--auto_resume")
+    for rank, (whole, _) in zip(resumed, (first, second), strict=True):
+        assert [step["subnets"] for step in rank[0]] == [step["subnets"] for step in whole[4:]]
+        assert [step["patches"] for step in rank[0]] == [step["patches"] for step in whole[4:]]
+    assert [step["weights"] for step in resumed[0][0]] == [step["weights"] for step in resumed[1][0]]
+    assert_same_weights(again, folder)

@@ -1,0 +1,274 @@
+"""Stitching is exact, batching changes nothing, memory is bounded, and the ways to compute agree."""
+
+import resource
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from wbsr_arch import Supernet
+from wbsr_models.memory import MEGABYTE, bytes_per_pixel, keep_freed_blocks
+from wbsr_models.tile_runner import TileRunner
+from wbsr_models.tiling import plan_tiles
+
+BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
+COSTS = [1.0, 1.5, 2.0, 4.0]
+SIZES = [(64, 64), (65, 97), (7, 5), (1, 1), (1, 300), (3, 200), (33, 32), (100, 31)]
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Supernet(BACKBONE, widths=[4, 8], depths=[1, 2]).eval()
+
+
+class Nearest(nn.Module):
+    def forward(self, x):
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class Bicubic(nn.Module):
+    """Reads two pixels to each side."""
+
+    def forward(self, x):
+        return F.interpolate(x, scale_factor=2, mode="bicubic")
+
+
+class Pixelwise(nn.Module):
+    """A purely local network with weights: 1 x 1 convolutions and a pixel shuffle."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.body = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 12, 1), nn.PixelShuffle(2))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class OneNetwork:
+    """Stands in for a supernet whose subnets are all the same network."""
+
+    scale, subnets, full = 2, (0, 1, 2, 3), 3
+
+    def __init__(self, network):
+        self.network = network
+
+    def extract(self, subnet=None):
+        return self.network
+
+
+def random_plan(height, width, patch=16, halo=2, max_tile=64, seed=0):
+    shape = (-(-height // patch), -(-width // patch))
+    choice = np.random.default_rng(seed).integers(0, 4, shape)
+    return plan_tiles(choice, height, width, patch, halo, COSTS, max_tile)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("network", "halo"), [(Nearest(), 0), (Nearest(), 3), (Bicubic(), 2), (Bicubic(), 5)])
+def test_a_predictor_of_known_answer_is_stitched_to_the_last_bit(size, network, halo):
+    x = torch.rand(3, *size)
+    found = TileRunner(OneNetwork(network))(x, random_plan(*size, halo=halo))
+    expected = network(x[None].contiguous(memory_format=torch.channels_last))[0]
+    assert torch.equal(found, expected)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(1, 80),
+    st.integers(1, 80),
+    st.integers(1, 30),
+    st.integers(2, 6),
+    st.integers(1, 90),
+    st.integers(0, 99),
+)
+def test_any_plan_is_stitched_to_the_last_bit(height, width, patch, halo, max_tile, seed):
+    x = torch.rand(3, height, width)
+    found = TileRunner(OneNetwork(Bicubic()))(x, random_plan(height, width, patch, halo, max_tile, seed))
+    assert torch.equal(found, Bicubic()(x[None].contiguous(memory_format=torch.channels_last))[0])
+
+
+def test_a_halo_too_small_is_seen():
+    """The exactness above is the halo's work."""
+    x = torch.rand(3, 64, 64)
+    assert not torch.equal(TileRunner(OneNetwork(Bicubic()))(x, random_plan(64, 64, halo=1)), Bicubic()(x[None])[0])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_purely_local_network_equals_its_dense_run(size):
+    x, network = torch.rand(3, *size), Pixelwise()
+    with torch.no_grad():
+        expected = network(x[None])[0]
+    assert torch.allclose(TileRunner(OneNetwork(network))(x, random_plan(*size, halo=0)), expected, atol=1e-6)
+
+
+def test_a_halo_as_wide_as_the_receptive_field_gives_the_dense_run(supernet):
+    x = torch.rand(3, 70, 50)
+    tiles = plan_tiles(np.full((5, 4), 3), 70, 50, 16, 12, [1.0, 1.0, 1.0, 1.0], 16, 0)
+    assert len(tiles) > 1
+    with torch.no_grad():
+        assert torch.allclose(TileRunner(supernet)(x, tiles), supernet(x[None])[0], atol=1e-5)
+
+
+def test_a_grouped_run_equals_a_run_one_by_one(supernet):
+    x, tiles = torch.rand(3, 90, 120), random_plan(90, 120, max_tile=16)
+    grouped, single = TileRunner(supernet), TileRunner(supernet, batch_pixels=1)
+    assert torch.allclose(grouped(x, tiles), single(x, tiles), atol=1e-6)
+    reverse = grouped(x, tiles[::-1])
+    assert torch.allclose(reverse, single(x, tiles), atol=1e-6)
+
+
+def test_every_output_pixel_is_written_once():
+    class Counting(TileRunner):
+        def _write(self, canvas, tile, output):
+            if not hasattr(self, "written"):
+                canvas.zero_()
+                self.written = torch.zeros_like(canvas)
+            before = canvas.clone()
+            super()._write(canvas, tile, output)
+            self.written += canvas != before
+
+    runner = Counting(OneNetwork(Nearest()))
+    runner(torch.rand(3, 61, 83) + 1, random_plan(61, 83, halo=3))
+    assert (runner.written == 1).all()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_near_and_the_canvas_keeps_the_images_type(supernet, precision):
+    x, tiles = torch.rand(3, 40, 40), random_plan(40, 40)
+    exact, found = TileRunner(supernet)(x, tiles), TileRunner(supernet, precision=precision)(x, tiles)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    assert torch.allclose(found, exact, atol=0.02)
+
+
+def test_a_self_ensemble_is_the_mean_over_flips_and_turns(supernet):
+    x = torch.rand(3, 24, 30)
+    (tile,) = plan_tiles(np.full((1, 1), 3), 24, 30, 32, 0, COSTS, 32)
+    outputs = []
+    with torch.no_grad():
+        for transpose in (False, True):
+            for dims in ((), (1,), (2,), (1, 2)):
+                y = x.flip(dims).transpose(1, 2) if transpose else x.flip(dims)
+                y = supernet(y[None])[0]
+                outputs.append(y.transpose(1, 2).flip(dims) if transpose else y.flip(dims))
+    found = TileRunner(supernet, self_ensemble=True)(x, [tile])
+    assert torch.allclose(found, torch.stack(outputs).mean(0), atol=1e-5)
+    assert not torch.allclose(found, outputs[0], atol=1e-5)
+
+
+def test_a_self_ensemble_of_a_network_without_direction_changes_nothing():
+    x = torch.rand(3, 40, 56)
+    found = TileRunner(OneNetwork(Nearest()), self_ensemble=True)(x, random_plan(40, 56))
+    assert torch.allclose(found, Nearest()(x[None])[0], atol=1e-6)
+
+
+def test_compiling_is_passed_on(supernet, monkeypatch):
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append(options))
+    TileRunner(supernet, compile=True).network(0)
+    TileRunner(supernet).network(0)
+    assert asked == [{"dynamic": True}]
+
+
+def test_a_network_is_extracted_once(supernet):
+    runner = TileRunner(supernet)
+    assert runner.network(1) is runner.network(1)
+
+
+def test_bytes_per_pixel_by_hand():
+    network = nn.Sequential(nn.Conv2d(3, 10, 1), nn.Conv2d(10, 20, 1), nn.Conv2d(20, 2, 1))
+    # while the second convolution runs, its input and its output are alive: 10 + 20 channels of 4 bytes; while the
+    # third does, 20 + 2
+    assert bytes_per_pixel(network) == pytest.approx(1.5 * 4 * 30)
+
+
+def test_memory_bounds_tiles_and_batches(supernet):
+    x = torch.rand(3, 256, 256)
+    canvas = 3 * 512 * 512 * 4 / MEGABYTE
+    need = bytes_per_pixel(supernet.extract(), 3) / MEGABYTE
+    runner = TileRunner(supernet, memory_mb=canvas + need * 50**2)
+    assert runner.largest_tile(x, 4, 16) in (41, 42)
+    sizes = []
+    run = runner._run
+    runner._run = lambda subnet, image, tiles: (
+        sizes.append(sum(t.window_area for t in tiles)) or run(subnet, image, tiles)
+    )
+    runner(x, random_plan(256, 256, max_tile=16))
+    assert 50**2 / 2 < max(sizes) <= 50**2
+
+
+def test_too_little_memory_is_refused_with_what_is_enough(supernet):
+    x = torch.rand(3, 256, 256)
+    with pytest.raises(ValueError, match=r"memory_mb must be at least \d+ for an LR image of 256 x 256") as caught:
+        TileRunner(supernet, memory_mb=1).largest_tile(x, 4, 16)
+    enough = int(str(caught.value).split("at least ")[1].split()[0])
+    assert TileRunner(supernet, memory_mb=enough).largest_tile(x, 4, 16) >= 16
+
+
+def test_by_default_a_large_image_only_makes_the_canvas_larger(supernet):
+    huge = torch.empty(3, 1, 1).expand(3, 40_000, 40_000)
+    assert TileRunner(supernet).largest_tile(huge, 2, 16) >= 16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "half"}, "precision must be one of float32, bf16, fp16, got 'half'"),
+        ({"memory_mb": 0}, "memory_mb must be above 0, got 0"),
+        ({"memory_mb": float("nan")}, "memory_mb must be above 0, got nan"),
+        ({"canvas_device": "gpu"}, "canvas_device must be auto, cpu or same, got 'gpu'"),
+        ({"batch_pixels": 0}, "batch_pixels must be at least 1, got 0"),
+    ],
+)
+def test_bad_settings_are_refused(supernet, change, message):
+    with pytest.raises(ValueError, match=message):
+        TileRunner(supernet, **change)
+
+
+def test_no_tile_is_refused(supernet):
+    with pytest.raises(ValueError, match="there is no tile to run"):
+        TileRunner(supernet)(torch.rand(3, 0, 0), [])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
+def test_freed_blocks_are_kept():
+    if not keep_freed_blocks():
+        pytest.skip("another malloc")
+    pages = 2**14  # of a block of 64 MB
+
+    def faults(count):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(count):
+            torch.empty(2**24).fill_(1.0)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults(8)  # the heap grows to where two such blocks lie
+    assert faults(4) < 2 * pages
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("canvas_device", ["cpu", "same"])
+def test_the_canvas_may_lie_on_the_cpu_while_the_gpu_computes(supernet, canvas_device):
+    x, tiles = torch.rand(3, 90, 70), random_plan(90, 70)
+    expected = TileRunner(supernet)(x, tiles)
+    on_gpu = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2])
+    on_gpu.load_state_dict(supernet.state_dict())
+    found = TileRunner(on_gpu.cuda(), canvas_device=canvas_device)(x.cuda(), tiles)
+    assert found.device.type == ("cpu" if canvas_device == "cpu" else "cuda")
+    assert torch.allclose(found.cpu(), expected, atol=1e-2)
+
+
+@pytest.mark.gpu
+def test_a_canvas_too_large_for_the_gpu_goes_to_the_cpu(supernet):
+    on_gpu = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2]).cuda()
+    canvas = 3 * 512 * 512 * 4 / MEGABYTE
+    found = TileRunner(on_gpu, memory_mb=1.5 * canvas)(torch.rand(3, 256, 256).cuda(), random_plan(256, 256))
+    assert found.device.type == "cpu"

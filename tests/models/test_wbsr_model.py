@@ -1,0 +1,262 @@
+"""One step of WBSRModel: gradients, distillation, matching, mixed precision, and what a run starts and resumes from."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wbsr_arch import Subnet, Supernet
+from wbsr_models import WBSRModel
+from wbsr_models.strategy import match_weights
+
+BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
+SMALL, FULL = Subnet(4, 1), Subnet(8, 2)
+THRESHOLDS = torch.tensor([[0.1, 0.2, 0.3]])
+
+
+def options(**train):
+    """What BasicSR makes of an option file for one CPU process."""
+    return {
+        "name": "tiny",
+        "scale": 2,
+        "num_gpu": 0,
+        "manual_seed": 0,
+        "is_train": True,
+        "dist": False,
+        "rank": 0,
+        "world_size": 1,
+        "datasets": {"train": {"type": "HESPairedImageDataset", "gt_size": 16}},
+        "network_g": {"type": "Supernet", "backbone": BACKBONE, "widths": [4, 8], "depths": [1, 2]},
+        "path": {},
+        "train": {
+            "optim_g": {"type": "Adam", "lr": 0.01},
+            "scheduler": {"type": "MultiStepLR", "milestones": [100]},
+            "total_iter": 100,
+            "pixel_opt": {"type": "L1Loss"},
+            **train,
+        },
+        "val": {},
+    }
+
+
+def batch(size=4):
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "lq": torch.rand(size, 3, 8, 8, generator=generator),
+        "gt": torch.rand(size, 3, 16, 16, generator=generator),
+        "lq_path": ["image.png"] * size,
+        "difficulty": torch.arange(size) % 4 + 1,
+        "thresholds": THRESHOLDS.repeat(size, 1),
+    }
+
+
+def make(**train):
+    torch.manual_seed(0)
+    return WBSRModel(options(**train))
+
+
+def step(model, iteration=1):
+    model.feed_data(batch())
+    model.optimize_parameters(iteration)
+    return model
+
+
+def weights(model):
+    return {name: weight.detach().clone() for name, weight in model.supernet.named_parameters()}
+
+
+def gradients(supernet, loss):
+    supernet.zero_grad()
+    loss.backward()
+    return {name: weight.grad for name, weight in supernet.named_parameters()}
+
+
+def assert_gradients(model, expected):
+    for name, weight in model.supernet.named_parameters():
+        assert torch.allclose(weight.grad, expected[name], atol=1e-7), name
+
+
+def test_the_gradients_of_a_step_are_the_sum_over_its_subnets():
+    model = make(supernet={"strategy": "all"})
+    reference, data = copy.deepcopy(model.supernet), batch()
+    step(model)
+    loss = sum(F.l1_loss(reference(data["lq"], subnet), data["gt"]) for subnet in reference.subnets)
+    assert_gradients(model, gradients(reference, loss))
+    assert model.log_dict["l_pix"] == pytest.approx(loss.item() / 4)
+
+
+def test_distillation_pulls_each_subnet_and_never_the_full_network():
+    model = make(supernet={"strategy": "sandwich", "random_subnets": 0, "distillation": 0.5})
+    reference, data = copy.deepcopy(model.supernet), batch()
+    step(model)
+    small, full = reference(data["lq"], SMALL), reference(data["lq"])
+    distilled = 0.5 * F.l1_loss(small, full.detach())
+    loss = F.l1_loss(full, data["gt"]) + F.l1_loss(small, data["gt"]) + distilled
+    assert_gradients(model, gradients(reference, loss))
+    assert model.log_dict["l_distill"] == pytest.approx(distilled.item())
+
+
+def test_match_weighs_each_patch_by_whether_the_subnet_will_serve_it():
+    model = make(supernet={"strategy": "sandwich", "random_subnets": 0, "match": True, "mismatch": 0.25})
+    reference, data = copy.deepcopy(model.supernet), batch()
+    step(model)
+    patch_losses = (reference(data["lq"], SMALL) - data["gt"]).abs().mean((1, 2, 3))
+    served = match_weights(data["difficulty"], 0, num_classes=4, num_subnets=4, mismatch=0.25)
+    assert served.tolist() == [1, 0.25, 0.25, 0.25]
+    loss = F.l1_loss(reference(data["lq"]), data["gt"]) + (patch_losses * served).mean()
+    assert_gradients(model, gradients(reference, loss))
+
+
+def test_match_without_hes_says_what_to_change():
+    opt = options(supernet={"match": True})
+    opt["datasets"]["train"]["type"] = "PairedImageDataset"
+    opt["val"] = {"dynamic": {"routing": "full"}}
+    with pytest.raises(ValueError, match=r"match needs the difficulty class.*got a training set of type PairedImage"):
+        WBSRModel.check_options(opt)
+    with pytest.raises(ValueError, match=r"match needs the difficulty class"):
+        WBSRModel(opt)
+
+
+@pytest.mark.parametrize(("precision", "error"), [("bf16", 0.05), ("fp16", 0.01)])
+def test_the_gradients_in_mixed_precision_are_nearly_those_in_float32(precision, error):
+    plain, mixed = step(make()), step(make(compute={"precision": precision}))
+    found, expected = (torch.cat([w.grad.flatten() for w in m.supernet.parameters()]) for m in (mixed, plain))
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).norm() < error * expected.norm()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_mixed_precision_is_what_the_networks_run_in(precision, dtype):
+    model, seen = make(compute={"precision": precision}), []
+    model.supernet.conv_last.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    step(model)
+    assert seen == [dtype]
+    assert model.output.dtype == torch.float32
+
+
+def test_an_fp16_step_with_an_infinite_gradient_is_left_out():
+    model = make(compute={"precision": "fp16"}, pixel_opt={"type": "L1Loss", "loss_weight": 1e38})
+    before, scale = weights(model), model.compute.state()["scale"]
+    step(model)
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(model).items())
+    assert model.compute.state()["scale"] == scale / 2
+
+
+def test_channels_last_changes_the_layout_and_not_the_result():
+    plain, last = step(make()), step(make(compute={"channels_last": True}))
+    assert plain.supernet.body[0].conv1.weight.is_contiguous()
+    assert last.supernet.body[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert last.lq.is_contiguous(memory_format=torch.channels_last)
+    for name, weight in weights(last).items():
+        assert torch.allclose(weight, weights(plain)[name], atol=1e-5), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_gradients_are_clipped_to_the_norm_at_their_true_size(precision):
+    free = step(make(compute={"precision": precision}))
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in free.supernet.parameters()])
+    assert norm > 0.02
+    clipped = step(make(compute={"precision": precision, "clip_norm": 0.01}))
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in clipped.supernet.parameters()])
+    assert norm.item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_moving_average_follows_the_weights():
+    model = make(ema_decay=0.75)
+    before = weights(model)
+    step(model)
+    for name, average in model.net_g_ema.named_parameters():
+        assert torch.allclose(average, 0.75 * before[name] + 0.25 * weights(model)[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("block", [{"supernet": {"strategy": "random"}}, {"compute": {"precision": "fp16"}}])
+def test_a_resumed_model_goes_on_as_if_never_stopped(block, tmp_path):
+    whole, stopped = make(**block), make(**block)
+    step(whole, 1)
+    step(stopped, 1)
+    for folder in ("models", "training_states"):
+        (tmp_path / folder).mkdir()
+        stopped.opt["path"][folder] = str(tmp_path / folder)
+    stopped.opt["manual_seed"] = 5  # as if none had been given: each start makes up another
+    stopped.save(0, 1)
+    opt = options(**block)
+    opt["path"], opt["manual_seed"] = {"pretrain_network_g": str(tmp_path / "models/net_g_1.pth")}, 7
+    resumed = WBSRModel(opt)
+    resumed.resume_training(torch.load(tmp_path / "training_states/1.state", weights_only=True))
+    assert resumed.compute.state() == whole.compute.state()
+    for iteration in range(2, 8):
+        step(whole, iteration)
+        step(resumed, iteration)
+    for name, weight in weights(resumed).items():
+        assert torch.equal(weight, weights(whole)[name]), name
+    assert resumed.network_metadata("net_g")["wbsr"]["training"]["iteration"] == 7
+
+
+@pytest.mark.parametrize("layout", ["stock", "bare", "WBSR", "EMA"])
+def test_training_starts_from_a_stock_checkpoint_or_a_wbsr_one(layout, tmp_path):
+    from basicsr.archs import build_network
+
+    trained = build_network(dict(BACKBONE)) if layout in ("stock", "bare") else step(make(ema_decay=0.9)).supernet
+    average = {name: weight + 1 for name, weight in trained.state_dict().items()}
+    content = {
+        "stock": {"params": trained.state_dict()},
+        "bare": trained.state_dict(),
+        "WBSR": {"params": trained.state_dict(), "wbsr": make().network_metadata("net_g")["wbsr"]},
+        "EMA": {"params": trained.state_dict(), "params_ema": average},
+    }[layout]
+    torch.save(content, tmp_path / "trained.pth")
+    opt = options(ema_decay=0.9)
+    opt["path"] = {"pretrain_network_g": str(tmp_path / "trained.pth"), "strict_load_g": True}
+    model = WBSRModel(opt)
+    for name, weight in trained.state_dict().items():
+        assert torch.equal(model.supernet.state_dict()[name], weight)
+        expected = average[name] if layout == "EMA" else weight
+        assert torch.equal(model.net_g_ema.state_dict()[name], expected)
+    step(model)
+
+
+def test_a_stock_checkpoint_of_another_size_is_refused(tmp_path):
+    from basicsr.archs import build_network
+
+    torch.save({"params": build_network({**BACKBONE, "num_feat": 16}).state_dict()}, tmp_path / "wide.pth")
+    opt = options()
+    opt["path"] = {"pretrain_network_g": str(tmp_path / "wide.pth")}
+    with pytest.raises(ValueError, match=r"wide.pth do not fit network_g: .* compare num_feat, num_block and upscale"):
+        WBSRModel(opt)
+
+
+def test_the_classes_of_the_training_set_replace_those_of_a_pretrained_network(tmp_path):
+    entry = step(make()).network_metadata("net_g")["wbsr"]
+    supernet = Supernet(BACKBONE, [4, 8], [1, 2])
+    torch.save({"params": supernet.state_dict(), "wbsr": {**entry, "thresholds": [0.5]}}, tmp_path / "net.pth")
+    opt = options()
+    opt["path"] = {"pretrain_network_g": str(tmp_path / "net.pth")}
+    model = WBSRModel(opt)
+    assert model.thresholds == (0.5,)
+    assert step(model).thresholds == pytest.approx((0.1, 0.2, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"precision": "half"}, "train:compute:precision must be one of fp32, bf16, fp16, got 'half'"),
+        ({"clip_norm": 0}, "clip_norm must be above 0, got 0.0: leave it out to not clip"),
+        ({"clip": 1.0}, "train:compute: unknown key 'clip': did you mean 'clip_norm'"),
+    ],
+)
+def test_a_wrong_compute_option_says_what_to_change(block, message):
+    with pytest.raises(ValueError, match=message):
+        WBSRModel.check_options(options(compute=block))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_trains_in_every_precision(precision):
+    opt = options(compute={"precision": precision, "channels_last": True}, ema_decay=0.9)
+    opt["num_gpu"] = 1
+    model = WBSRModel(opt)
+    first = step(model, 1).log_dict["l_pix"]
+    for iteration in range(2, 30):
+        step(model, iteration)
+    assert model.log_dict["l_pix"] < first

@@ -1,0 +1,132 @@
+"""What each subnet costs in time on the device at hand: measured once, then read from the user's cache folder.
+
+FLOPs tell little of time: a network of 36 channels runs at two thirds of the arithmetic rate of one of 64 on a CPU, and
+a GPU that is not busy takes as long for both. The cache's key is everything the times depend on: architecture, device,
+threads, precision and torch's version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wbsr_arch.supernet import Supernet
+from wbsr_models.memory import keep_freed_blocks
+from wbsr_models.precision import Precision, dtype_of, ready
+
+REPEATS = 5
+
+_SIDE = 64  # LR pixels of the windows that are timed
+_BATCH_CPU, _BATCH_GPU = 1, 64
+_FORMAT = 1  # raise it when what is measured changes
+
+_logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
+
+
+def measure(
+    supernet: Supernet,
+    device: torch.device | str,
+    precision: Precision = "float32",
+    folder: Path | None = None,
+    in_channels: int = 3,
+) -> tuple[float, ...]:
+    """Milliseconds per LR pixel of each subnet on `device`, in the supernet's order.
+
+    Args:
+        supernet: whose subnets are timed; only their shapes matter.
+        device: where they run.
+        precision: of the networks.
+        folder: where times are kept; None: `wbsr` in the user's cache folder.
+        in_channels: of the images.
+
+    Returns:
+        Medians of five interleaved runs on windows of 64 x 64, all above 0.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    device = torch.device(device)
+    path = (folder or cache_folder()) / f"latency-{_key(supernet, device, precision)}.json"
+    known = _read(path, len(supernet.subnets))
+    if known is None:
+        known = time_subnets(supernet, device, precision, in_channels)
+        _write(path, known)
+    return known
+
+
+def time_subnets(
+    supernet: Supernet, device: torch.device, precision: Precision = "float32", in_channels: int = 3
+) -> tuple[float, ...]:
+    """What `measure` returns, measured now."""
+    if device.type == "cpu":
+        keep_freed_blocks()
+    batch = _BATCH_GPU if device.type == "cuda" else _BATCH_CPU
+    window = torch.rand(batch, in_channels, _SIDE, _SIDE, device=device, dtype=dtype_of(precision))
+    window = window.contiguous(memory_format=torch.channels_last)
+    networks = [ready(supernet.extract(subnet).to(device), precision) for subnet in supernet.subnets]
+    for network in networks:
+        _seconds(network, window)  # warm-up
+    runs = [[_seconds(network, window) for network in networks] for _ in range(REPEATS)]
+    pixels = batch * _SIDE**2
+    return tuple(1000 * statistics.median(times) / pixels for times in zip(*runs, strict=True))
+
+
+def cache_folder() -> Path:
+    """`wbsr` in the user's cache folder: `$XDG_CACHE_HOME`, or `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wbsr"
+
+
+def _seconds(network: nn.Module, window: torch.Tensor) -> float:
+    start = time.perf_counter()
+    with torch.inference_mode():
+        network(window)
+        if window.is_cuda:
+            torch.cuda.synchronize(window.device)
+    return time.perf_counter() - start
+
+
+def _key(supernet: Supernet, device: torch.device, precision: Precision) -> str:
+    is_cuda = device.type == "cuda"
+    content = {
+        "format": _FORMAT,
+        "weights": {name: list(weight.shape) for name, weight in supernet.state_dict().items()},
+        "flops": {str(subnet): flops for subnet, flops in supernet.flops.items()},
+        "device": torch.cuda.get_device_name(device) if is_cuda else [platform.node(), platform.processor()],
+        "threads": None if is_cuda else torch.get_num_threads(),
+        "precision": precision,
+        "torch": torch.__version__,
+    }
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def _read(path: Path, count: int) -> tuple[float, ...] | None:
+    try:
+        times = json.loads(path.read_text(encoding="utf-8"))["milliseconds_per_pixel"]
+        if len(times) != count or not all(value > 0 for value in times):
+            raise ValueError("it holds other numbers")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _logger.warning("The times in %s can't be read (%s): measuring again.", path, error)
+        return None
+    return tuple(map(float, times))
+
+
+def _write(path: Path, times: tuple[float, ...]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+            json.dump({"milliseconds_per_pixel": times}, file)
+        Path(file.name).replace(path)
+    except OSError as error:
+        _logger.warning("The times are not kept, since %s can't be written (%s).", path.parent, error)

@@ -1,0 +1,182 @@
+"""Routing policies: one interface, from the scores of an image's patches to the number of each patch's subnet.
+
+paper        Eq. 15: the subnet by the class
+eq16         Eq. 16 as we read it: the cost nearest to what the class deserves, under `budget` and `alpha`
+budget       least expected error at a mean cost of `budget`, by the checkpoint's error table; where it has none, Eq. 16
+             with the α that just keeps the budget
+full, w36d4  one subnet everywhere
+
+A cost is a share of the full network's: 1 is the full network on every patch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbsr_arch.subnet import Subnet
+from wbsr_data.difficulty import classify
+from wbsr_models.budget import allocate, in_proportion, steps_by_class, steps_by_error
+from wbsr_models.routing import Choice, route_by_allocation, route_by_class, route_by_cost
+
+Scores = NDArray[np.float32]  # (rows, cols)
+Policy = Callable[[Scores], Choice]
+Cost = Literal["flops", "latency"]
+Over = Literal["image", "set"]
+_SET = 10**6  # patches of an imagined set, whose classes have the known shares
+MODES = ("paper", "eq16", "budget", "full")
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How patches are routed, as a user asks for it.
+
+    Args:
+        mode: `paper`, `eq16`, `budget`, `full`, or one subnet's name, such as `w36d4`.
+        budget: mean cost as a share of the full network's, in (0, 1]; for mode `budget`, and as C_t for `eq16`
+            (default 1).
+        alpha: α of Eq. 16, above 0 (default 1); for mode `eq16` alone.
+        cost: what a subnet costs: `flops`, or `latency` as measured on the device.
+        over: what mode `budget` keeps its budget over: every `image`, or the mean of a `set` of images whose classes
+            are as frequent as in calibration; then an image of more texture gets more, which serves the set better.
+
+    Raises:
+        ValueError: a number out of its range, missing, or given to a mode that doesn't take it.
+    """
+
+    mode: str = "paper"
+    budget: float | None = None
+    alpha: float | None = None
+    cost: Cost = "flops"
+    over: Over = "image"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            try:
+                Subnet.parse(self.mode)
+            except ValueError as error:
+                known = ", ".join(MODES)
+                raise ValueError(
+                    f"routing must be one of {known}, or a subnet such as w36d4, got {self.mode!r}"
+                ) from error
+        if self.mode == "budget" and self.budget is None:
+            raise ValueError("routing `budget` needs a budget: give a share of the full network's cost, such as 0.6")
+        if self.budget is not None:
+            if self.mode not in ("budget", "eq16"):
+                raise ValueError(f"routing `{self.mode}` takes no budget, got {self.budget}: use routing `budget`")
+            if not 0 < self.budget <= 1:
+                raise ValueError(f"budget must be in (0, 1], a share of the full network's cost, got {self.budget}")
+        if self.over == "set" and self.mode != "budget":
+            raise ValueError(f"routing `{self.mode}` keeps no budget over a set: use routing `budget`")
+        if self.alpha is not None:
+            if self.mode != "eq16":
+                raise ValueError(f"routing `{self.mode}` takes no alpha, got {self.alpha}: use routing `eq16`")
+            if not (self.alpha > 0 and math.isfinite(self.alpha)):
+                raise ValueError(f"alpha must be above 0, got {self.alpha}")
+
+    @property
+    def fixed(self) -> bool:
+        """Whether one subnet runs everywhere, whatever the scores are."""
+        return self.mode not in ("paper", "eq16", "budget")
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What a checkpoint knows that routing needs.
+
+    `thresholds`: K-1 increasing scores; `errors`: (K, M), the squared error of class k under subnet m; `shares`: (K,),
+    how frequent the classes are. None: unknown.
+    """
+
+    thresholds: tuple[float, ...] | None = None
+    errors: tuple[tuple[float, ...], ...] | None = None
+    shares: tuple[float, ...] | None = None
+
+    def check(self, num_subnets: int) -> None:
+        """Refuse tables that don't fit each other or the supernet.
+
+        Raises:
+            ValueError: the error table is not K x M.
+        """
+        if self.errors is None:
+            return
+        if self.thresholds is None or len(self.errors) != len(self.thresholds) + 1:
+            classes = "no thresholds" if self.thresholds is None else f"{len(self.thresholds) + 1} classes"
+            raise ValueError(
+                f"the error table must have one row per difficulty class, got {len(self.errors)} rows for {classes}: "
+                "run wbsr calibrate again"
+            )
+        for row in self.errors:
+            if len(row) != num_subnets:
+                raise ValueError(
+                    f"the error table must have one column per subnet, got {len(row)} columns for {num_subnets} "
+                    "subnets: run wbsr calibrate again"
+                )
+
+
+def make_policy(routing: Routing, subnets: Sequence[Subnet], costs: Sequence[float], known: Knowledge) -> Policy:
+    """The policy that `routing` asks for.
+
+    Args:
+        routing: the request.
+        subnets: the supernet's, the full network last in FLOPs.
+        costs: C_m of each, as a share of the full network's.
+        known: thresholds and error table.
+
+    Raises:
+        ValueError: an unknown mode, something that it needs is unknown, or a budget below the cheapest subnet's cost.
+    """
+    if routing.fixed:
+        number = len(subnets) - 1 if routing.mode == "full" else _numbered(routing.mode, subnets)
+        return lambda scores: np.full(scores.shape, number, dtype=np.int64)
+    if known.thresholds is None:
+        raise ValueError(
+            f"routing `{routing.mode}` needs the thresholds of the difficulty classes, which training with "
+            "HESPairedImageDataset or `wbsr calibrate` writes into the checkpoint; routing `full` does without"
+        )
+    if routing.mode == "budget":
+        return _by_budget(routing, costs, known.thresholds, known)
+    return _by_equation(routing, costs, known.thresholds)
+
+
+def _by_equation(routing: Routing, costs: Sequence[float], thresholds: tuple[float, ...]) -> Policy:
+    num_classes = len(thresholds) + 1
+    if routing.mode == "paper":
+        by_cost = np.argsort(costs, kind="stable")
+        return lambda scores: by_cost[route_by_class(classify(scores, thresholds), num_classes, len(costs))]
+    budget = 1.0 if routing.budget is None else routing.budget
+    alpha = 1.0 if routing.alpha is None else routing.alpha
+    return lambda scores: route_by_cost(classify(scores, thresholds), num_classes, costs, budget, alpha)
+
+
+def _by_budget(routing: Routing, costs: Sequence[float], thresholds: tuple[float, ...], known: Knowledge) -> Policy:
+    num_classes, budget = len(thresholds) + 1, routing.budget or 0.0
+    if budget < min(costs):
+        raise ValueError(f"budget must be at least {min(costs):.4f}, the cheapest subnet's share, got {budget}")
+    steps = steps_by_class(num_classes, costs) if known.errors is None else steps_by_error(known.errors, costs)
+    whole = None
+    if routing.over == "set":
+        if known.shares is None:
+            raise ValueError("a budget over a set needs the shares of the difficulty classes: run wbsr calibrate")
+        whole = allocate(np.maximum(np.rint(_SET * np.array(known.shares)), 1), steps, costs, budget)
+
+    def spend(scores: Scores) -> Choice:
+        classes = classify(scores, thresholds)
+        counts = np.bincount(classes.ravel(), minlength=num_classes + 1)[1:]
+        spent = allocate(counts, steps, costs, budget) if whole is None else in_proportion(counts, whole)
+        return route_by_allocation(scores, classes, spent, costs)
+
+    return spend
+
+
+def _numbered(mode: str, subnets: Sequence[Subnet]) -> int:
+    """The number of the subnet that `mode` names."""
+    subnet = Subnet.parse(mode)
+    if subnet not in subnets:
+        raise ValueError(f"routing to one subnet must name one of {', '.join(map(str, subnets))}, got {mode!r}")
+    return subnets.index(subnet)
