@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+ONNX = ["onnx", "onnxscript"]  # which torch's ONNX exporter builds on
 
 setup(
     name="wbsr",
@@ -15,11 +16,14 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["wbsr", "wbsr.*", "wbsr_*", "wbsr_*.*"]),
+    package_data={"wbsr": ["weights/*.pth"]},
     install_requires=[
         "basicsr==1.4.2",
         "torch>=2.4",
         "numpy",
-        "opencv-python",
+        "opencv-python>=4.12",  # carries colour profiles and EXIF in 16-bit PNG
+        "pillow>=10.1",
+        "tifffile",
         "lmdb",
         "pyyaml",
         "scikit-image",
@@ -29,5 +33,17 @@ setup(
         "setuptools",  # supplies distutils, which BasicSR imports, on Python 3.12
     ],
     entry_points={"console_scripts": ["wbsr=wbsr.cli:main"]},
-    extras_require={"test": ["pytest>=8", "pytest-timeout", "ruff>=0.9", "mypy>=1.14", "hypothesis"]},
+    extras_require={
+        "onnx": ONNX,
+        "test": [
+            "pytest>=8",
+            "pytest-timeout",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "hypothesis",
+            "spandrel",
+            "onnxruntime",
+            *ONNX,
+        ],
+    },
 )

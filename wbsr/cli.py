@@ -15,8 +15,14 @@ from wbsr.options import suggest
 # name: (module:function, which takes the arguments and returns the exit code; what it does)
 COMMANDS = {
     "demo": ("wbsr.demo:main", "train and test a small supernet on real photographs"),
+    "prepare": ("wbsr.prepare:main", "make LR/HR pairs, as folders or LMDB, from a folder of HR images"),
+    "analyze": ("wbsr.analyze:main", "show the imbalance of a training set, and of a network's errors"),
     "train": ("wbsr.training:train", "check an option file and run BasicSR's training"),
     "test": ("wbsr.training:test", "check an option file and run BasicSR's test"),
+    "upscale": ("wbsr.upscale:main", "upscale pictures by a trained network"),
+    "info": ("wbsr.info:main", "tell what a checkpoint holds, and what its subnets cost"),
+    "export": ("wbsr.export:main", "write one subnet as a stock checkpoint or as ONNX"),
+    "calibrate": ("wbsr.calibrate:main", "measure on HR images where a trained network's compute helps most"),
 }
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)

@@ -106,6 +106,8 @@ def _cpu_state(net: nn.Module) -> dict[str, torch.Tensor]:
 def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     """Save `training_states/{current_iter}.state`, as BasicSR does; nothing at the end of training (-1).
 
+    A model with a method `training_extras()` adds the entries which that returns, plain types and tensors only.
+
     Raises:
         OSError: the file could not be written.
     """
@@ -117,4 +119,6 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
     }
+    if hasattr(self, "training_extras"):
+        state.update(self.training_extras())
     atomic_save(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")

@@ -1,0 +1,300 @@
+"""How long dynamic inference takes beside its rivals: the table of docs/inference.md.
+
+    python benchmarks/inference.py --images DIR [--weights W | --arch SRResNet] [--results FILE] [--shares 0.5 0.6 0.8]
+
+DIR holds HR images, of which LR images are made by MATLAB's bicubic. With --arch the weights are random and the subnets
+the paper's nine: time doesn't depend on the values. Each share of FLOPs is reached by Eq. 15 with ten classes, whose
+thresholds are quantiles of the images' own scores, so that the maps are those of real images.
+
+Rivals, all with the same weights and in the same process, taking turns:
+    stock       the full network on the whole image, NCHW, as BasicSR's SRModel.test
+    dense       the best dense variant: channels-last, inference mode, kept memory blocks
+    dense_bf16  the same in bf16
+    patches     routed, one patch of 32 at a time with a stride of 28, overlaps averaged, as in ClassSR and ARM
+    one_size    routed, tiles of one patch with a halo, batched by subnet
+    ours        routed, tiles joined
+The floor is Σ n_m t_m: LR pixels under subnet m times its time per pixel in its best window, without a halo.
+
+Times are medians after a warm-up. `--clock cpu` counts the process's CPU time, for machines that others use too: give
+it `--threads 1`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from wbsr import compat
+
+compat.install()
+from basicsr.utils.matlab_functions import imresize  # noqa: E402
+
+from wbsr_arch.supernet import Supernet  # noqa: E402
+from wbsr_data.gradient import gradient_score  # noqa: E402
+from wbsr_models.memory import keep_freed_blocks  # noqa: E402
+from wbsr_models.precision import dtype_of, ready  # noqa: E402
+from wbsr_models.routing import route_by_class  # noqa: E402
+from wbsr_models.tile_runner import TileRunner  # noqa: E402
+from wbsr_models.upscaler import DynamicUpscaler, load_supernet  # noqa: E402
+
+PATCH, STRIDE, CLASSES = 32, 28, 10
+BACKBONE = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "upscale": 4}
+SUPERNETS: dict[str, dict[str, Any]] = {
+    "SRResNet": {"backbone": {"type": "MSRResNet", "num_block": 16, **BACKBONE}, "depths": [4, 8, 16]},
+    "RCAN": {"backbone": {"type": "RCAN", "num_group": 10, "num_block": 20, **BACKBONE}, "depths": [5, 10, 20]},
+}
+FLOOR_WINDOWS = ((4, 32), (1, 64), (1, 96), (1, 128))  # batch, side: what a subnet's best time is sought among
+
+Call = Callable[[], object]
+
+
+@dataclass
+class Clock:
+    """Runs calls in turns and keeps their times in milliseconds."""
+
+    now: Callable[[], float]
+    device: torch.device
+
+    def run(self, calls: dict[str, Call], repeats: int, warm_up: bool = True) -> dict[str, float]:
+        """Median time of each call, over `repeats` turns."""
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        for turn in range(repeats + warm_up):
+            for name, call in calls.items():
+                start = self._at()
+                call()
+                if turn >= warm_up:
+                    times[name].append(1000 * (self._at() - start))
+        return {name: statistics.median(values) for name, values in times.items()}
+
+    def _at(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return self.now()
+
+
+class Stopwatch(nn.Module):
+    """A network that adds up the time it runs."""
+
+    def __init__(self, network: nn.Module, clock: Clock) -> None:
+        super().__init__()
+        self.network, self.clock, self.total = network, clock, 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = self.clock._at()
+        y: Tensor = self.network(x)
+        self.total += 1000 * (self.clock._at() - start)
+        return y
+
+
+def read_lr(folder: Path, scale: int, limit: int, max_side: int) -> list[Tensor]:
+    """The LR images (3, H, W) of the largest HR images in a folder."""
+    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".jpeg"}]
+    if not files:
+        raise FileNotFoundError(f"no image in {folder}: --images must hold HR images")
+    largest = sorted(files, key=lambda p: -p.stat().st_size)[:limit]
+    return [_lr(path, scale, max_side) for path in tqdm(largest, desc="reading", unit="image", leave=False)]
+
+
+def _lr(path: Path, scale: int, max_side: int) -> Tensor:
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f"the image {path} can't be read: repair or remove it")
+    height, width = (min(side // scale, max_side) * scale for side in bgr.shape[:2])
+    hr = np.ascontiguousarray(bgr[:height, :width, ::-1], np.float32) / 255
+    lr = imresize(hr, 1 / scale).clip(0, 1)
+    return torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1), np.float32)).mul(255).round().div(255)
+
+
+def thresholds_for(share: float, images: Sequence[Tensor], supernet: Supernet) -> list[float]:
+    """Thresholds under which Eq. 15 spends `share` of the FLOPs on these images: quantiles (k/K)^γ, γ bisected."""
+    scores = np.concatenate([gradient_score(image, PATCH).cpu().numpy().ravel() for image in images])
+    shares = np.array([supernet.share(subnet) for subnet in supernet.subnets])
+    low, high = -6.0, 6.0  # log of γ; a larger γ lowers the thresholds, so that more patches are hard
+    for _ in range(40):
+        middle = (low + high) / 2
+        cuts = np.quantile(scores, (np.arange(1, CLASSES) / CLASSES) ** np.exp(middle))
+        classes = 1 + np.searchsorted(cuts, scores, side="right")
+        found = shares[route_by_class(classes, CLASSES, len(shares))].mean()
+        low, high = (middle, high) if found < share else (low, middle)
+    return [float(cut) for cut in cuts]
+
+
+def one_patch_at_a_time(networks: Sequence[nn.Module], lr: Tensor, route: Callable[[float], int], scale: int) -> Tensor:
+    """ClassSR's and ARM's way: score, route and run each patch by itself, average the overlaps."""
+    height, width = lr.shape[1:]
+    total, count = lr.new_zeros(3, height * scale, width * scale), lr.new_zeros(1, height * scale, width * scale)
+    for top in _starts(height):
+        for left in _starts(width):
+            patch = lr[:, top : top + PATCH, left : left + PATCH]
+            subnet = route(float(gradient_score(patch, PATCH)))
+            with torch.no_grad():
+                output = networks[subnet](patch[None].contiguous())[0]
+            where = (
+                slice(None),
+                slice(top * scale, (top + PATCH) * scale),
+                slice(left * scale, (left + PATCH) * scale),
+            )
+            total[where] += output
+            count[where] += 1
+    return total / count
+
+
+def _starts(length: int) -> list[int]:
+    return sorted({*range(0, max(length - PATCH, 0), STRIDE), max(length - PATCH, 0)})
+
+
+def fixed_calls(supernet: Supernet, lr: Tensor, halo: int) -> dict[str, Call]:
+    """The runs that no share changes: dense ones, and ours with everything routed to the full network."""
+    stock, dense, half = supernet.extract(), ready(supernet.extract()), ready(supernet.extract(), "bf16")
+    ours = DynamicUpscaler(supernet, None, PATCH, halo=halo, routing="full")
+
+    @torch.inference_mode()
+    def run(network: nn.Module, dtype: torch.dtype) -> object:
+        return network(lr[None].to(dtype).contiguous(memory_format=torch.channels_last)).float()
+
+    @torch.no_grad()
+    def as_basicsr() -> object:
+        return stock(lr[None])
+
+    return {
+        "stock": as_basicsr,
+        "dense": lambda: run(dense, torch.float32),
+        "dense_bf16": lambda: run(half, dtype_of("bf16")),
+        "ours_full": lambda: ours(lr),
+    }
+
+
+def routed_calls(supernet: Supernet, lr: Tensor, thresholds: list[float], halo: int) -> dict[str, Call]:
+    """The runs under one share."""
+    networks = [supernet.extract(subnet) for subnet in supernet.subnets]
+
+    def route(score: float) -> int:
+        return int(route_by_class(1 + np.searchsorted(thresholds, score, side="right"), CLASSES, len(networks)))
+
+    joined = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo)
+    apart = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo, max_tile=PATCH)
+    half = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo, precision="bf16")
+    return {
+        "patches": lambda: one_patch_at_a_time(networks, lr, route, supernet.scale),
+        "one_size": lambda: apart(lr),
+        "ours": lambda: joined(lr),
+        "ours_bf16": lambda: half(lr),
+    }
+
+
+def best_times(supernet: Supernet, clock: Clock, repeats: int) -> list[float]:
+    """t_m: milliseconds per LR pixel of each subnet, in its best window without a halo."""
+    best = []
+    for subnet in tqdm(supernet.subnets, desc="floor", unit="subnet", leave=False):
+        network = ready(supernet.extract(subnet))
+        windows = {str(s): torch.rand(s[0], 3, s[1], s[1], device=clock.device) for s in FLOOR_WINDOWS}
+        windows = {name: window.contiguous(memory_format=torch.channels_last) for name, window in windows.items()}
+
+        def run(window: Tensor, network: nn.Module = network) -> object:
+            with torch.inference_mode():
+                return network(window)
+
+        found = clock.run({name: (lambda w=window: run(w)) for name, window in windows.items()}, repeats)  # type: ignore[misc]
+        best.append(min(found[name] / (window.numel() / 3) for name, window in windows.items()))
+    return best
+
+
+def overhead(supernet: Supernet, lr: Tensor, thresholds: list[float], halo: int, clock: Clock) -> float:
+    """Share of the time of ours that is spent outside networks."""
+    upscaler = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo)
+    runner: TileRunner = upscaler._run
+    watches = [Stopwatch(runner.network(number), clock) for number in range(len(supernet.subnets))]
+    runner._networks.update(enumerate(watches))
+    upscaler(lr)
+    for watch in watches:
+        watch.total = 0.0
+    total = clock.run({"ours": lambda: upscaler(lr)}, 1, warm_up=False)["ours"]
+    return 1 - sum(watch.total for watch in watches) / total
+
+
+def compare(supernet: Supernet, images: list[Tensor], arguments: argparse.Namespace, clock: Clock) -> dict[str, Any]:
+    """All that is measured, as plain types."""
+    best = best_times(supernet, clock, arguments.repeats)
+    cuts = {share: thresholds_for(share, images, supernet) for share in arguments.shares}
+    rows: list[dict[str, Any]] = []
+    for lr in tqdm(images, desc="images", unit="image", leave=False):
+        calls = fixed_calls(supernet, lr, arguments.halo)
+        for share, thresholds in cuts.items():
+            routed = routed_calls(supernet, lr, thresholds, arguments.halo)
+            calls.update({f"{name}@{share}": call for name, call in routed.items()})
+        found = clock.run(calls, arguments.repeats)
+        fixed = {name: found[name] for name in ("stock", "dense", "dense_bf16", "ours_full")}
+        for share, thresholds in cuts.items():
+            report = DynamicUpscaler(supernet, thresholds, PATCH, halo=arguments.halo)(lr)[1]
+            pixels = lr.shape[1] * lr.shape[2] / report.choice.size
+            row = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share, **fixed}
+            row |= {name: found[f"{name}@{share}"] for name in ("patches", "one_size", "ours", "ours_bf16")}
+            row["flops_share_run"] = report.flops_share_run
+            row["floor"] = pixels * sum(best[subnet] for subnet in report.choice.ravel())
+            row["overhead"] = overhead(supernet, lr, thresholds, arguments.halo, clock)
+            rows.append(row)
+    return {"environment": environment(arguments), "best_us_per_pixel": [1000 * t for t in best], "rows": rows}
+
+
+def environment(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {name: value if isinstance(value, (int, list)) else str(value) for name, value in vars(arguments).items()}
+    return {"torch": torch.__version__, "machine": platform.machine(), "load": os.getloadavg(), "arguments": given}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """What the issue asks for, row by row."""
+    head = ["FLOPs", "run", "/stock", "/dense", "/floor", "patches/ours", "one size/ours", "overhead", "full/dense"]
+    lines = [" | ".join(head)]
+    for row in rows:
+        share, ours = row["flops_share"], row["ours"]
+        cells = [share, row["flops_share_run"], ours / row["stock"], ours / row["dense"], ours / row["floor"]]
+        cells += [row["patches"] / ours, row["one_size"] / ours, row["overhead"], row["ours_full"] / row["dense"]]
+        lines.append(" | ".join(f"{cell:.3f}".rjust(len(name)) for name, cell in zip(head, cells, strict=True)))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True, help="folder of HR images; the largest files are taken")
+    parser.add_argument("--weights", type=Path, help="a WBSR checkpoint")
+    parser.add_argument("--arch", choices=SUPERNETS, default="SRResNet", help="with random weights, if no --weights")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8], help="of the full FLOPs")
+    parser.add_argument("--halo", type=int, default=2, help="LR pixels")
+    parser.add_argument("--limit", type=int, default=3, help="images")
+    parser.add_argument("--max-side", type=int, default=10**6, help="LR pixels that images are cut to")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--results", type=Path, help="JSON file")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    keep_freed_blocks()
+    random = Supernet(**SUPERNETS[arguments.arch], widths=[36, 52, 64]).eval()
+    supernet = load_supernet(arguments.weights)[0] if arguments.weights else random
+    device = torch.device(arguments.device)
+    images = [lr.to(device) for lr in read_lr(arguments.images, supernet.scale, arguments.limit, arguments.max_side)]
+    now = time.perf_counter if arguments.clock == "wall" else time.process_time
+    found = compare(supernet.to(device), images, arguments, Clock(now, device))
+    if arguments.results:
+        arguments.results.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    sys.stdout.write(table(found["rows"]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Which training strategy makes the nine subnets best at equal training cost: the table of docs/supernet.md.
+
+    python benchmarks/strategies.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...]
+
+DIR holds `train_hr`, `Set5` and `Set14`, HR images each; LR images are made from them by MATLAB's bicubic. Every run
+trains a supernet of EDSR x2, widths 8, 12 and 16, depths 2, 4 and 8, on L1 with Adam and a cosine schedule. Cost is
+counted in FLOPs: a step costs the sum of the subnets it runs, and every strategy stops at the cost of `--budget`
+steps of the full network. The strategies of one seed share their initial weights and their stream of batches. The table
+is mean PSNR of the luma over Set5 and Set14, from which centres of at most 128 LR pixels are cut. A row is appended to
+FILE as soon as its run ends, and rows that stand there already are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from wbsr_arch.supernet import Supernet
+from wbsr_data.bicubic import crop_to_multiple, resize, to_8_bits
+from wbsr_data.difficulty import thresholds
+from wbsr_data.gradient import gradient_score
+from wbsr_data.images import SUFFIXES, decode_pixels
+from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
+
+ARMS = {
+    "random": StrategyOptions("random"),
+    "random, p = 1": StrategyOptions("random", power=1.0),
+    "sandwich, 1": StrategyOptions("sandwich", 1),
+    "sandwich, 1, p = 1": StrategyOptions("sandwich", 1, power=1.0),
+    "sandwich, 2": StrategyOptions("sandwich", 2),
+    "all": StrategyOptions("all"),
+    "sandwich, 1, distillation 1": StrategyOptions("sandwich", 1, distillation=1.0),
+    "sandwich, 1, match": StrategyOptions("sandwich", 1, match=True),
+    "full network alone": None,
+}
+REFERENCE = "sandwich, 1"
+SCALE, BATCH, PATCH, RATE, CLASSES, CROP, BORDER = 2, 8, 16, 2e-3, 10, 128, 2
+
+Pair = tuple[Tensor, Tensor]  # LR and HR image, uint8 RGB (3, H, W)
+
+
+def read_pairs(folder: Path, most: int | None = None) -> list[Pair]:
+    """The images of a folder with their LR images, in the order of their names, `most` of them or all."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:most]
+    if not files:
+        raise FileNotFoundError(f"no image in {folder}: --data must hold train_hr, Set5 and Set14")
+    return [_pair(path) for path in tqdm(files, desc=f"reading {folder.name}", unit="image", leave=False)]
+
+
+def _pair(path: Path) -> Pair:
+    hr = crop_to_multiple(to_8_bits(decode_pixels(path.read_bytes(), str(path))), SCALE)
+    images = (resize(hr, 1 / SCALE), hr)
+    small, large = (torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1) for image in images)
+    return small, large
+
+
+def batches(pairs: list[Pair], seed: int) -> Iterator[Pair]:
+    """Endless batches (lr, hr) of random patches, range 0-1, turned and flipped: the same for every arm of a seed."""
+    rng = np.random.default_rng(seed)
+    while True:
+        drawn = [_patch(pairs[rng.integers(len(pairs))], rng) for _ in range(BATCH)]
+        lr, hr = (torch.stack(part).float() / 255 for part in zip(*drawn, strict=True))
+        yield lr, hr
+
+
+def _patch(pair: Pair, rng: np.random.Generator) -> Pair:
+    top, left = (int(rng.integers(side - PATCH + 1)) for side in pair[0].shape[1:])
+    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    lr, hr = (
+        image[:, top * s : (top + PATCH) * s, left * s : (left + PATCH) * s].rot90(turns, (1, 2))
+        for image, s in zip(pair, (1, SCALE), strict=True)
+    )
+    return (lr.flip(2), hr.flip(2)) if flip else (lr, hr)
+
+
+def make_supernet(seed: int) -> Supernet:
+    torch.manual_seed(seed)
+    backbone = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 8, "upscale": SCALE}
+    return Supernet(backbone, widths=[8, 12, 16], depths=[2, 4, 8])
+
+
+def train(arm: StrategyOptions | None, pairs: list[Pair], limits: Tensor, seed: int, budget: float) -> Supernet:
+    """Train until the FLOPs of `budget` steps of the full network are spent."""
+    net = make_supernet(seed)
+    optimizer = torch.optim.Adam(net.parameters(), RATE)
+    stream, spent, step = batches(pairs, seed), 0.0, 0
+    while spent < budget:
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * spent / budget))
+        subnets = [net.full] if arm is None else draw_subnets(arm, net.flops, seed, step)
+        train_step(net, subnets, arm or StrategyOptions(), next(stream), limits, optimizer)
+        spent, step = spent + sum(map(net.share, subnets)), step + 1
+    return net
+
+
+def train_step(
+    net: Supernet,
+    subnets: list[Any],
+    arm: StrategyOptions,
+    batch: Pair,
+    limits: Tensor,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """One step of `WBSRModel`, without BasicSR around it."""
+    lr, hr = batch
+    optimizer.zero_grad()
+    teacher: Tensor | None = None
+    classes = torch.bucketize(gradient_score(lr, PATCH).flatten(), limits, right=True) + 1
+    for subnet in reversed(subnets):
+        output = net(lr, subnet)
+        if arm.match and subnet != net.full:
+            number, total = net.subnets.index(subnet), len(net.subnets)
+            output = weigh_gradients(output, match_weights(classes, number, CLASSES, total, arm.mismatch))
+        loss = F.l1_loss(output, hr)
+        if arm.distillation and teacher is not None:
+            loss = loss + arm.distillation * F.l1_loss(output, teacher)
+        loss.backward()  # type: ignore[no-untyped-call]
+        teacher = output.detach() if subnet == net.full else teacher
+    optimizer.step()
+
+
+@torch.no_grad()
+def evaluate(net: Supernet, pairs: list[Pair]) -> dict[str, float]:
+    """Mean PSNR of the luma of each subnet over the images' centres."""
+    found: dict[str, float] = {}
+    weights = torch.tensor([65.481, 128.553, 24.966]).view(3, 1, 1) / 255
+    for subnet in net.subnets:
+        network, values = net.extract(subnet), []
+        for lr, hr in pairs:
+            lr, hr = _centre(lr, hr)
+            sr = network(lr[None].float() / 255)[0].clamp(0, 1).mul(255).round() / 255
+            error = ((sr - hr.float() / 255) * weights).sum(0)[BORDER:-BORDER, BORDER:-BORDER]
+            values.append(-10 * math.log10(error.square().mean().item()))
+        found[str(subnet)] = float(np.mean(values))
+    return found
+
+
+def _centre(lr: Tensor, hr: Tensor) -> Pair:
+    top, left = (max(0, side - CROP) // 2 for side in lr.shape[1:])
+    bottom, right = top + CROP, left + CROP
+    return lr[:, top:bottom, left:right], hr[:, top * SCALE : bottom * SCALE, left * SCALE : right * SCALE]
+
+
+def class_limits(pairs: list[Pair]) -> Tensor:
+    """Thresholds of ten difficulty classes of equal size over the training images."""
+    scores = [gradient_score(lr.float() / 255, PATCH).flatten() for lr, _ in pairs]
+    return torch.from_numpy(thresholds(torch.cat(scores).numpy(), CLASSES))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table: PSNR of the reference strategy in dB, and the others' difference to it, mean and standard
+    deviation over seeds."""
+    names = [key for key in rows[0] if key not in ("arm", "seed", "budget")]
+    columns = ["mean of nine", *names]
+    for row in rows:
+        row["mean of nine"] = float(np.mean([row[name] for name in names]))
+    base = {row["seed"]: row for row in rows if row["arm"] == REFERENCE}
+    lines = ["| strategy | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm and row["seed"] in base]
+        cells = []
+        for column in columns:
+            gains = [row[column] - base[row["seed"]][column] for row in own]
+            spread = f" ± {np.std(gains, ddof=1):.2f}" if len(gains) > 1 else ""
+            plain = arm == REFERENCE
+            cells.append(f"{np.mean([row[column] for row in own]):.2f}" if plain else f"{np.mean(gains):+.2f}{spread}")
+        lines.append(f"| {arm} | {len(own)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run what is asked for and has no row yet, and write the table."""
+    parser = argparse.ArgumentParser(description="Training strategies of a supernet at equal training cost.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of train_hr, Set5 and Set14")
+    parser.add_argument("--results", type=Path, default=Path("results/strategies.jsonl"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--budget", type=float, default=500, help="training cost in steps of the full network")
+    parser.add_argument("--images", type=int, default=60, help="images of train_hr to train on")
+    options = parser.parse_args()
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
+    rows = [row for row in rows if row["budget"] == options.budget]
+    done = {(row["arm"], row["seed"]) for row in rows}
+    todo = [(arm, seed) for seed in options.seeds for arm in options.arms if (arm, seed) not in done]
+    if todo:
+        pairs = read_pairs(options.data / "train_hr", options.images)
+        test = read_pairs(options.data / "Set5") + read_pairs(options.data / "Set14")
+        limits = class_limits(pairs)
+    for arm, seed in tqdm(todo, desc="training", unit="run"):
+        net = train(ARMS[arm], pairs, limits, seed, options.budget)
+        rows.append({"arm": arm, "seed": seed, "budget": options.budget, **evaluate(net, test)})
+        with options.results.open("a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+    sys.stdout.write(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""`wbsr calibrate` adds tables to a checkpoint, and leaves everything else in it as it was."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from wbsr import cli
+from wbsr_arch import Supernet
+from wbsr_models import DynamicUpscaler
+from wbsr_models.checkpoint import Metadata
+
+NETWORK = {
+    "type": "Supernet",
+    "backbone": {"type": "MSRResNet", "num_feat": 4, "num_block": 2, "upscale": 2},
+    "widths": [2, 4],
+    "depths": [1, 2],
+}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    supernet = Supernet(**{key: value for key, value in NETWORK.items() if key != "type"})
+    content = {"params": supernet.state_dict(), "extra": 3, "wbsr": Metadata(NETWORK, 8).plain()}
+    torch.save(content, tmp_path / "net.pth")
+    return tmp_path / "net.pth"
+
+
+@pytest.fixture
+def hr(tmp_path):
+    (tmp_path / "hr" / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, shape in (("a.png", (48, 64, 3)), ("sub/b.jpg", (33, 50, 3)), ("grey.png", (40, 40))):
+        cv2.imwrite(str(tmp_path / "hr" / name), rng.integers(0, 256, shape, dtype=np.uint8))
+    return tmp_path / "hr"
+
+
+def test_tables_are_added_and_nothing_else_changes(weights, hr, capsys):
+    before = torch.load(weights, weights_only=True)
+    out = weights.with_name("calibrated.pth")
+    arguments = ["--weights", str(weights), "--hr", str(hr), "--out", str(out), "--classes", "3", "--patches", "15"]
+    assert cli.main(["calibrate", *arguments]) == 0
+    found = torch.load(out, weights_only=True)
+    assert torch.load(weights, weights_only=True)["wbsr"] == before["wbsr"]
+    assert found.keys() == before.keys()
+    assert all(torch.equal(found["params"][name], weight) for name, weight in before["params"].items())
+    added = {name: found["wbsr"].pop(name) for name in ("thresholds", "error_table", "class_shares")}
+    assert found["wbsr"] == before["wbsr"]
+    assert len(added["thresholds"]) == 2
+    assert np.shape(added["error_table"]) == (3, 4)
+    assert sum(added["class_shares"]) == pytest.approx(1)
+    printed = capsys.readouterr().out
+    assert "w2d1" in printed
+    assert f"--weights {out} --budget" in printed
+    _, report = DynamicUpscaler.from_checkpoint(out)(torch.rand(3, 90, 90), budget=0.8)
+    assert report.flops_share <= 0.8
+
+
+def test_it_writes_in_place_and_again(weights, hr):
+    arguments = ["calibrate", "--weights", str(weights), "--hr", str(hr), "--classes", "3", "--patches", "6"]
+    assert cli.main(arguments) == 0
+    first = torch.load(weights, weights_only=True)["wbsr"]
+    assert cli.main([*arguments, "--classes", "5"]) == 0  # thresholds that are there are kept
+    assert torch.load(weights, weights_only=True)["wbsr"] == first
+    assert sorted(path.name for path in weights.parent.iterdir()) == ["hr", "net.pth"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--hr": "gone"}, "there is no folder gone"),
+        ({"--weights": "gone.pth"}, "weights gone.pth: there is no such file"),
+        ({"--patches": "0"}, "patches must be at least 1, got 0"),
+        ({"--device": "tpu"}, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ({"--classes": "200"}, "num_classes must be at most the number of candidate patches"),
+    ],
+)
+def test_bad_input_leaves_the_checkpoint_alone(weights, hr, capsys, change, message):
+    before = weights.read_bytes()
+    given = {"--weights": str(weights), "--hr": str(hr), **change}
+    assert cli.main(["calibrate", *(text for pair in given.items() for text in pair)]) == 2
+    assert message in capsys.readouterr().err
+    assert weights.read_bytes() == before
+
+
+def test_a_stock_checkpoint_is_refused(tmp_path, hr, capsys):
+    torch.save({"params": {}}, tmp_path / "stock.pth")
+    assert cli.main(["calibrate", "--weights", str(tmp_path / "stock.pth"), "--hr", str(hr)]) == 2
+    assert "is a stock checkpoint without a `wbsr` entry" in capsys.readouterr().err

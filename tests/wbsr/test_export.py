@@ -1,0 +1,161 @@
+"""`wbsr export`: what it writes is the subnet, for BasicSR, for spandrel and for onnxruntime."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import spandrel
+import torch
+
+from wbsr import cli
+from wbsr.export import find_subnet
+from wbsr_arch import Subnet, Supernet
+from wbsr_models.checkpoint import Metadata
+
+BACKBONES = {
+    "MSRResNet": {"type": "MSRResNet", "num_feat": 16, "num_block": 3, "upscale": 4},
+    "EDSR": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 3, "upscale": 2},
+    "RCAN": {
+        "type": "RCAN",
+        "num_in_ch": 3,
+        "num_out_ch": 3,
+        "num_feat": 16,
+        "num_group": 2,
+        "num_block": 3,
+        "squeeze_factor": 4,
+        "rgb_mean": [0.3, 0.4, 0.5],
+        "upscale": 4,
+    },
+}
+SUBNETS = ("full", "1", "w12d2")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Write a WBSR checkpoint with random weights; return its path and its supernet."""
+
+    def write(name, **changes):
+        backbone = {**BACKBONES[name], **changes}
+        torch.manual_seed(0)
+        supernet = Supernet(backbone, widths=[8, 12, 16], depths=[1, 2, 3])
+        network = {"type": "Supernet", "backbone": backbone, "widths": [8, 12, 16], "depths": [1, 2, 3]}
+        content = {"params": supernet.state_dict(), "wbsr": Metadata(network, 8).plain()}
+        path = tmp_path / f"{name}.pth"
+        torch.save(content, path)
+        return path, supernet.eval()
+
+    return write
+
+
+def export(weights, subnet, out, *more):
+    return cli.main(["export", "--weights", str(weights), "--subnet", subnet, "--out", str(out), *more])
+
+
+def subnet_output(supernet, subnet, x):
+    with torch.no_grad():
+        return supernet(x, find_subnet(subnet, supernet.subnets))
+
+
+@pytest.mark.parametrize("subnet", SUBNETS)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_pth_loads_strictly_into_the_stock_architecture_that_the_command_names(
+    name, subnet, checkpoint, tmp_path, capsys
+):
+    from basicsr.archs import build_network
+
+    weights, supernet = checkpoint(name)
+    assert export(weights, subnet, tmp_path / "out.pth") == 0
+    options = json.loads(capsys.readouterr().out.split("network_g: ")[1])
+    stock = build_network(options).eval()
+    stock.load_state_dict(torch.load(tmp_path / "out.pth", weights_only=True)["params"], strict=True)
+    x = torch.rand(1, 3, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(stock(x), subnet_output(supernet, subnet, x))
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+@pytest.mark.parametrize("subnet", SUBNETS)
+def test_spandrel_reads_an_exported_rcan(subnet, upscale, checkpoint, tmp_path):
+    weights, supernet = checkpoint("RCAN", upscale=upscale)
+    export(weights, subnet, tmp_path / "out.pth")
+    model = spandrel.ModelLoader("cpu").load_from_file(tmp_path / "out.pth")
+    assert (model.architecture.id, model.scale) == ("RCAN", upscale)
+    x = torch.rand(1, 3, 9, 7)
+    with torch.no_grad():
+        found = model.model(x.clone())
+    assert torch.allclose(found, subnet_output(supernet, subnet, x), atol=1e-5)
+
+
+def test_an_rcan_that_the_authors_code_does_not_know_has_basicsrs_names_alone(checkpoint, tmp_path):
+    weights, _ = checkpoint("RCAN", res_scale=0.1)
+    export(weights, "full", tmp_path / "out.pth")
+    assert set(torch.load(tmp_path / "out.pth", weights_only=True)) == {"params"}
+
+
+def test_the_second_set_of_names_shares_the_memory_of_the_first(checkpoint, tmp_path):
+    weights, _ = checkpoint("RCAN")
+    export(weights, "full", tmp_path / "out.pth")
+    content = torch.load(tmp_path / "out.pth", weights_only=True)
+    stored = {weight.data_ptr() for weight in content["params"].values()}
+    fixed = [name for name, weight in content["state_dict"].items() if weight.data_ptr() not in stored]
+    assert sorted(fixed) == [f"{name}_mean.{part}" for name in ("add", "sub") for part in ("bias", "weight")]
+
+
+@pytest.mark.parametrize("name", ["MSRResNet", "RCAN"])
+def test_onnxruntime_agrees_at_every_size_and_batch(name, checkpoint, tmp_path):
+    weights, supernet = checkpoint(name)
+    assert export(weights, "w12d2", tmp_path / "out.onnx") == 0
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 3, 24, 20), (1, 3, 17, 31), (3, 3, 5, 40)):
+        x = torch.rand(shape)
+        found = session.run(["sr"], {"lr": x.numpy()})[0]
+        assert np.abs(found - subnet_output(supernet, "w12d2", x).numpy()).max() < 1e-4
+
+
+def test_ema_weights_are_exported_where_there_are_any(checkpoint, tmp_path):
+    weights, _ = checkpoint("MSRResNet")
+    content = torch.load(weights, weights_only=True)
+    content["params_ema"] = {name: weight + 1 for name, weight in content["params"].items()}
+    torch.save(content, weights)
+    export(weights, "full", tmp_path / "out.pth")
+    found = torch.load(tmp_path / "out.pth", weights_only=True)["params"]
+    assert all(torch.equal(found[name], weight) for name, weight in content["params_ema"].items())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("full", Subnet(16, 3)), ("1", Subnet(8, 1)), ("8x2", Subnet(8, 2)), ("W8D2", Subnet(8, 2))]
+)
+def test_a_subnet_is_found_by_number_in_order_of_cost_or_by_name(text, expected):
+    assert find_subnet(text, [Subnet(8, 1), Subnet(8, 2), Subnet(16, 3)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--subnet", "w9d1", "--out", "o.pth"], "--subnet must be full, or a number or name of 1 (w8d1), 2 (w8d2)"),
+        (["--subnet", "10", "--out", "o.pth"], "got '10'"),
+        (["--out", "o.bin"], "--format must be pth or onnx, or --out end so"),
+        (["--out", "MSRResNet.pth"], "--out MSRResNet.pth exists already: name another file"),
+        (["--out", "none/o.pth"], "the folder none does not exist: make it first"),
+    ],
+)
+def test_a_wrong_request_is_told_in_one_line_and_writes_nothing(
+    arguments, message, checkpoint, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    weights, _ = checkpoint("MSRResNet")
+    before = weights.read_bytes()
+    assert cli.main(["export", "--weights", "MSRResNet.pth", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["MSRResNet.pth"]
+    assert weights.read_bytes() == before
+
+
+def test_onnx_without_its_library_says_what_to_install(checkpoint, tmp_path, monkeypatch, capsys):
+    weights, _ = checkpoint("MSRResNet")
+    find = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else find(name))
+    assert export(weights, "1", tmp_path / "out.onnx") == 2
+    assert "needs the library onnxscript: pip install 'wbsr[onnx]'" in capsys.readouterr().err
+    assert not (tmp_path / "out.onnx").exists()

@@ -1,0 +1,110 @@
+"""`wbsr calibrate`: measures the error table by which `budget` routing spends compute where it helps most."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wbsr_models.tiling import DEFAULT_HALO
+
+if TYPE_CHECKING:
+    from wbsr_data.bicubic import Bytes
+    from wbsr_models.calibration import Calibration
+
+BUDGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the printed table
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure on HR images, write into the checkpoint, and print what budgets are expected to give.
+
+    Raises:
+        FileNotFoundError: no such checkpoint or folder.
+        ValueError: no WBSR checkpoint, no image as large as a patch, or a number out of its range.
+        OSError: the checkpoint can't be written; it is as it was.
+    """
+    arguments = _parser().parse_args(list(argv))
+    from wbsr.compat.saving import atomic_save
+    from wbsr.devices import pick_device
+    from wbsr_data.bicubic import to_8_bits
+    from wbsr_data.images import decode_pixels
+    from wbsr_data.sources import find_sources
+    from wbsr_models.calibration import CalibrationSettings, calibrate
+    from wbsr_models.checkpoint import load_checkpoint
+    from wbsr_models.upscaler import load_supernet
+
+    settings = CalibrationSettings(
+        arguments.patches, arguments.images, arguments.halo, arguments.classes, arguments.seed
+    )
+    sources = find_sources(arguments.hr)
+    supernet, metadata = load_supernet(arguments.weights)
+    supernet.to(pick_device(arguments.device))
+
+    def load(number: int) -> Bytes:
+        path = sources[number].path
+        return to_8_bits(decode_pixels(path.read_bytes(), str(path)))[..., ::-1]
+
+    found = calibrate(supernet, load, len(sources), metadata.patch_size, metadata.thresholds, settings)
+    updated = replace(
+        metadata,
+        thresholds=found.thresholds,
+        error_table=found.error_table,
+        class_shares=found.class_shares,
+    )
+    out = arguments.out or arguments.weights
+    atomic_save({**load_checkpoint(arguments.weights), "wbsr": updated.plain()}, out)
+    shares = [supernet.share(subnet) for subnet in supernet.subnets]
+    sys.stdout.write(summary(found, list(map(str, supernet.subnets)), shares))
+    sys.stdout.write(f"\nWritten to {out}; use it by `wbsr upscale --weights {out} --budget 0.6`.\n")
+    return 0
+
+
+def summary(found: Calibration, subnets: Sequence[str], costs: Sequence[float]) -> str:
+    """The classes, and what a mean budget is expected to give on images like those measured, as two tables."""
+    import numpy as np
+
+    from wbsr_models.budget import allocate, steps_by_error
+
+    table = np.array(found.error_table)
+    names = "  ".join(f"{name:>7}" for name in subnets)
+    lines = [f"class  measured patches  share of all  {names}  (PSNR dB, RGB)"]
+    for k, row in enumerate(table):
+        cells = "  ".join(f"{_psnr(error):7.2f}" for error in row)
+        lines.append(f"{k + 1:5}  {found.measured[k]:16}  {found.class_shares[k]:12.1%}  {cells}")
+    lines += ["", "budget  expected PSNR dB (RGB)  subnets, % of the patches"]
+    counts = np.round(np.array(found.class_shares) * 1e5).astype(int)
+    steps = steps_by_error(table, costs)
+    for budget in (each for each in BUDGETS if each >= min(costs)):
+        spent = allocate(counts, steps, costs, budget)
+        used = spent.sum(axis=0) / spent.sum()
+        spread = ", ".join(f"{name} {share:.0%}" for name, share in zip(subnets, used, strict=True) if share >= 0.005)
+        lines.append(f"{budget:6.1f}  {_psnr(float((spent * table).sum() / spent.sum())):22.3f}  {spread}")
+    return "\n".join(lines) + "\n"
+
+
+def _psnr(squared_error: float) -> float:
+    return -10 * math.log10(max(squared_error, 1e-10))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wbsr calibrate", description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint of WBSRModel")
+    parser.add_argument("--hr", type=Path, required=True, help="folder of HR images, such as the training set's")
+    parser.add_argument("--out", type=Path, help="where the checkpoint goes with its table (default: in place)")
+    parser.add_argument("--patches", type=int, default=1000, help="measure at most so many (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=100, help="take at most so many (default: %(default)s)")
+    parser.add_argument(
+        "--halo", type=int, default=DEFAULT_HALO, help="LR pixels around a patch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--classes", type=int, default=10, help="K, where the weights have no thresholds (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the choice of images and patches (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    return parser

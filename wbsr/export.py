@@ -1,0 +1,129 @@
+"""`wbsr export`: one subnet of a WBSR checkpoint as a file of its own, for programs that know nothing of WBSR.
+
+* `pth`: a checkpoint of the backbone's BasicSR architecture with smaller arguments. RCAN's also holds its weights under
+  the names of the authors' code (key `state_dict`), by which spandrel and programs built on it read it.
+* `onnx`: input `lr` (batch, 3, height, width), output `sr`, float RGB in 0-1; batch, height and width are free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wbsr_arch.subnet import Subnet
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the subnet that is asked for.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: no WBSR checkpoint, no such subnet, or the output exists already.
+        ImportError: `onnx` without the library that writes it.
+        OSError: the output can't be written.
+    """
+    arguments = _parser().parse_args(list(argv))
+    from wbsr_models.upscaler import load_supernet
+
+    out: Path = arguments.out
+    if out.exists():
+        raise ValueError(f"--out {out} exists already: name another file, or remove it first")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"--out {out}: the folder {out.parent} does not exist: make it first")
+    kind = arguments.format or out.suffix.lstrip(".")
+    if kind not in WRITERS:
+        raise ValueError(f"--format must be pth or onnx, or --out end so, got {out}")
+    supernet, _ = load_supernet(arguments.weights)
+    subnet = find_subnet(arguments.subnet, supernet.subnets)
+    options = supernet.options(subnet)
+    WRITERS[kind](supernet.extract(subnet), options, out)
+    flops, parameters = supernet.flops[subnet] / 1e9, supernet.num_parameters[subnet]
+    sys.stdout.write(
+        f"{out}: subnet {subnet}, {parameters:,} parameters, {flops:.2f} GFLOPs for a patch of 32 x 32\n"
+        f"network_g: {json.dumps(options)}\n"
+    )
+    return 0
+
+
+def find_subnet(text: str, subnets: Sequence[Subnet]) -> Subnet:
+    """The subnet that a user means by `full`, its number in order of cost (1 is the cheapest), or its name (`w36d4`).
+
+    Raises:
+        ValueError: there is none.
+    """
+    if text == "full":
+        return subnets[-1]
+    if text.isdecimal() and 1 <= int(text) <= len(subnets):
+        return subnets[int(text) - 1]
+    named = [subnet for subnet in subnets if text.strip().lower() in (str(subnet), f"{subnet.width}x{subnet.depth}")]
+    if not named:
+        known = ", ".join(f"{number} ({subnet})" for number, subnet in enumerate(subnets, 1))
+        raise ValueError(f"--subnet must be full, or a number or name of {known}, got {text!r}")
+    return named[0]
+
+
+def write_pth(network: nn.Module, options: Mapping[str, Any], out: Path) -> None:
+    """Write a stock checkpoint of BasicSR; options are the network's."""
+    from wbsr.compat.saving import atomic_save
+    from wbsr.rcan_names import authors_names, is_authors_rcan
+
+    weights = network.state_dict()
+    content = {"params": weights}
+    if is_authors_rcan(options):
+        content["state_dict"] = authors_names(weights, options)  # the same memory, which is stored once
+    atomic_save(content, out)
+
+
+def write_onnx(network: nn.Module, options: Mapping[str, Any], out: Path) -> None:
+    """Write an ONNX file whose batch, height and width are free.
+
+    Raises:
+        ImportError: torch's exporter lacks the libraries it builds on.
+    """
+    import torch
+
+    from wbsr.compat.saving import temporary_name
+
+    for library in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(library) is None:
+            raise ImportError(f"--format onnx needs the library {library}: pip install 'wbsr[onnx]'")
+    batch, height, width = map(torch.export.Dim, ("batch", "height", "width"))
+    example = torch.rand(2, int(options.get("num_in_ch", 3)), 24, 20)
+    program = torch.onnx.export(
+        network,
+        (example,),
+        input_names=["lr"],
+        output_names=["sr"],
+        dynamic_shapes=({0: batch, 2: height, 3: width},),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None  # with dynamo and without a file, the exporter returns the program
+    temporary = temporary_name(out)
+    try:
+        program.save(temporary)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+WRITERS = {"pth": write_pth, "onnx": write_onnx}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wbsr export", description="Write one subnet as a file of its own.")
+    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint of WBSRModel")
+    parser.add_argument(
+        "--subnet", default="full", help="full, a number in order of cost (1 is the cheapest), or a name such as w36d4"
+    )
+    parser.add_argument("--format", choices=["pth", "onnx"], help="default: as --out ends")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write, which must not exist yet")
+    return parser

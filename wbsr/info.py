@@ -1,0 +1,153 @@
+"""`wbsr info`: what a checkpoint holds, and a table of its subnets."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from wbsr_arch.subnet import Subnet
+    from wbsr_arch.supernet import Supernet
+    from wbsr_models.checkpoint import Metadata
+
+RUNS = 5  # timed, after one that is not
+
+
+def main(argv: Sequence[str]) -> int:
+    """Describe a WBSR checkpoint or a stock one.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no checkpoint, a damaged one, one of a newer wbsr, or a number out of its range.
+    """
+    arguments = _parser().parse_args(list(argv))
+    if arguments.size < 1:
+        raise ValueError(f"--size must be at least 1, got {arguments.size}")
+    from wbsr.devices import pick_device
+    from wbsr_models.checkpoint import load_checkpoint, read_metadata
+    from wbsr_models.upscaler import load_supernet
+
+    content = load_checkpoint(arguments.file)
+    if read_metadata(content, arguments.file) is None:
+        sys.stdout.write(describe_stock(arguments.file, content))
+        return 0
+    supernet, metadata = load_supernet(arguments.file)
+    milliseconds = None
+    if arguments.time:
+        device = pick_device(arguments.device)
+        milliseconds = measure(supernet.to(device), arguments.size, device)
+    sys.stdout.write(describe(arguments.file, content, supernet, metadata) + "\n")
+    sys.stdout.write(table(supernet, metadata, milliseconds))
+    if milliseconds is not None:
+        sys.stdout.write(
+            f"\nms: median of {RUNS} runs of an LR image {arguments.size} x {arguments.size} on {device}\n"
+        )
+    return 0
+
+
+def describe_stock(path: Path, content: Mapping[str, Any]) -> str:
+    """What can be said of a checkpoint without a `wbsr` entry."""
+    groups: dict[str, Mapping[str, Any]] = {key: value for key, value in content.items() if isinstance(value, dict)}
+    lines = [f"file        {path}: a checkpoint without a `wbsr` entry"]
+    for key, weights in (groups or {"(no key)": content}).items():
+        sizes = [math.prod(weight.shape) for weight in weights.values() if hasattr(weight, "shape")]
+        lines.append(f"{key:11} {len(sizes)} tensors, {sum(sizes):,} numbers")
+    lines.append("To train it as a supernet, name it as path:pretrain_network_g of a WBSRModel.")
+    return "\n".join(lines) + "\n"
+
+
+def describe(path: Path, content: Mapping[str, Any], supernet: Supernet, metadata: Metadata) -> str:
+    """All of a WBSR checkpoint but the table of subnets."""
+    backbone = metadata.network["backbone"]
+    arguments = ", ".join(f"{key} {value}" for key, value in backbone.items() if key != "type")
+    weights = ", ".join(key for key in ("params", "params_ema") if key in content)
+    lines = [
+        f"file        {path}: WBSR checkpoint, version {metadata.version}, {weights}",
+        f"network     {backbone['type']} x{supernet.scale} ({arguments})",
+        f"training    {_training(metadata.training)}",
+        f"patches     {metadata.patch_size} x {metadata.patch_size} LR pixels",
+    ]
+    if metadata.thresholds is None:
+        lines.append("thresholds  none: train with HESPairedImageDataset or run wbsr calibrate")
+    else:
+        values = " ".join(f"{value:.4g}" for value in metadata.thresholds)
+        lines.append(f"thresholds  {len(metadata.thresholds) + 1} difficulty classes, split at {values}")
+    calibrated = "none: wbsr calibrate measures it" if metadata.error_table is None else "measured by wbsr calibrate"
+    return "\n".join([*lines, f"error table {calibrated}"]) + "\n"
+
+
+def table(supernet: Supernet, metadata: Metadata, milliseconds: Mapping[Subnet, float] | None = None) -> str:
+    """One line per subnet in order of cost; PSNR where the error table is known, time where it was measured."""
+    psnr = expected_psnr(metadata)
+    head = f"{'':>3} {'subnet':>9} {'parameters':>12} {'GFLOPs':>8} {'share':>7}"
+    lines = [head + (f" {'PSNR dB':>8}" if psnr else "") + (f" {'ms':>9}" if milliseconds else "")]
+    for number, subnet in enumerate(supernet.subnets):
+        flops, parameters = supernet.flops[subnet] / 1e9, supernet.num_parameters[subnet]
+        line = f"{number + 1:3} {subnet!s:>9} {parameters:12,} {flops:8.2f} {supernet.share(subnet):7.1%}"
+        line += f" {psnr[number]:8.2f}" if psnr else ""
+        lines.append(line + (f" {milliseconds[subnet]:9.1f}" if milliseconds else ""))
+    lines.append("GFLOPs: 2 x multiply-accumulates of one LR patch of 32 x 32.")
+    if psnr:
+        lines.append("PSNR: RGB, of the images that wbsr calibrate measured, this subnet everywhere.")
+    return "\n".join(lines) + "\n"
+
+
+def expected_psnr(metadata: Metadata) -> list[float]:
+    """The PSNR (RGB) of each subnet over the patches that `wbsr calibrate` measured; empty where it has not run."""
+    if metadata.error_table is None or metadata.class_shares is None:
+        return []
+    columns = zip(*metadata.error_table, strict=True)
+    errors = [sum(e * share for e, share in zip(column, metadata.class_shares, strict=True)) for column in columns]
+    return [-10 * math.log10(error / sum(metadata.class_shares)) if error > 0 else math.inf for error in errors]
+
+
+def measure(supernet: Supernet, size: int, device: torch.device) -> dict[Subnet, float]:
+    """Milliseconds of each subnet for one LR image of size x size; the subnets take turns."""
+    import torch
+
+    backbone = {subnet: supernet.extract(subnet).to(memory_format=torch.channels_last) for subnet in supernet.subnets}
+    x = torch.rand(1, supernet.in_channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    times: dict[Subnet, list[float]] = {subnet: [] for subnet in backbone}
+    with torch.inference_mode():
+        for _ in range(RUNS + 1):
+            for subnet, network in backbone.items():
+                _synchronise(device)
+                start = time.perf_counter()
+                network(x)
+                _synchronise(device)
+                times[subnet].append(1000 * (time.perf_counter() - start))
+    return {subnet: statistics.median(runs[1:]) for subnet, runs in times.items()}
+
+
+def _synchronise(device: torch.device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _training(training: Mapping[str, Any] | None) -> str:
+    if training is None:
+        return "unknown"
+    return (
+        f"{training.get('iteration')} of {training.get('total_iter')} iterations, {training.get('strategy')} strategy"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wbsr info", description=__doc__)
+    parser.add_argument("file", type=Path, help="a checkpoint, of WBSRModel or a stock one")
+    parser.add_argument("--time", action="store_true", help="measure the milliseconds of each subnet on this device")
+    parser.add_argument(
+        "--size", type=int, default=128, help="with --time: side of the LR image (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="with --time: auto, cpu, cuda or cuda:N")
+    return parser

@@ -1,0 +1,55 @@
+"""The pictures beside a result: subnet map, score map, and bicubic beside SR."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wbsr.upscale.picture import Picture, bicubic, to_tensor
+from wbsr_data.gradient import gradient_score
+from wbsr_models.subnet_map import add_legend, draw_score_map, draw_subnet_map, score_colours, subnet_colours
+from wbsr_models.upscaler import DynamicUpscaler, Report
+
+_SCORE_STEPS = 5  # of the legend
+
+
+def subnet_overlay(result: Picture, report: Report, upscaler: DynamicUpscaler) -> Picture:
+    """The result tinted by subnet; the legend gives each subnet's share of the patches."""
+    subnets = upscaler.supernet.subnets
+    shares = np.bincount(report.choice.ravel(), minlength=len(subnets)) / report.choice.size
+    image = draw_subnet_map(
+        _eight_bit_bgr(result), report.choice, upscaler.patch_size * upscaler.supernet.scale, len(subnets)
+    )
+    colours = subnet_colours(len(subnets)).tolist()
+    texts = [f"{subnet} {share:.0%}" for subnet, share in zip(subnets, shares, strict=True)]
+    return _from_bgr(add_legend(image, list(zip(colours, texts, strict=True))))
+
+
+def score_overlay(picture: Picture, result: Picture, upscaler: DynamicUpscaler) -> Picture:
+    """The result tinted by the scores of its LR patches, from 0 to the highest in this picture."""
+    scores = gradient_score(to_tensor(picture), upscaler.patch_size).numpy()
+    highest = max(float(scores.max()), 1e-6)
+    image = draw_score_map(_eight_bit_bgr(result), scores, upscaler.patch_size * upscaler.supernet.scale, highest)
+    steps = np.linspace(0, highest, _SCORE_STEPS)
+    colours = score_colours(steps, highest).tolist()
+    texts = [f"score {step:.3f}" for step in steps]
+    return _from_bgr(add_legend(image, list(zip(colours, texts, strict=True))))
+
+
+def comparison(picture: Picture, result: Picture, scale: int) -> Picture:
+    """Bicubic on the left, SR on the right, labelled; 8 bits, without alpha."""
+    sides = {"bicubic": _eight_bit_bgr(bicubic(picture, scale)), "SR": _eight_bit_bgr(result)}
+    labelled = [add_legend(image, [((0, 0, 0), label)]) for label, image in sides.items()]
+    return _from_bgr(np.hstack(labelled))
+
+
+def _eight_bit_bgr(picture: Picture) -> NDArray[np.uint8]:
+    colour = (picture.colour / 257).round().astype(np.uint8) if picture.is_deep else picture.colour.astype(np.uint8)
+    if picture.is_grey:
+        return np.repeat(colour, 3, axis=2)
+    return np.ascontiguousarray(colour[..., ::-1])
+
+
+def _from_bgr(image: NDArray[np.uint8]) -> Picture:
+    return Picture(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))

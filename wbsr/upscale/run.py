@@ -1,0 +1,115 @@
+"""Upscales pictures one by one: what goes wrong with one of them is noted, and the others go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from wbsr.upscale.jobs import Job
+from wbsr.upscale.overlays import comparison, score_overlay, subnet_overlay
+from wbsr.upscale.picture import Picture, from_tensor, to_tensor
+from wbsr.upscale.reading import read_picture
+from wbsr.upscale.writing import check_target, write_bytes, write_picture
+from wbsr_arch.cost import REFERENCE_PATCH
+from wbsr_models.upscaler import DynamicUpscaler, Report
+
+MAPS = ("subnets", "scores")
+COMPARISON = "compare"
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written beside a result: `maps` of subnets and scores, and a `compare` picture beside bicubic."""
+
+    maps: bool = False
+    compare: bool = False
+    overwrite: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (MAPS if self.maps else ()) + ((COMPARISON,) if self.compare else ())
+
+
+@dataclass
+class Outcome:
+    """What became of all pictures: report entries of those done, and the reasons of those that failed."""
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+    def save(self, path: Path, settings: dict[str, Any]) -> None:
+        """Write the JSON report."""
+        content = {"settings": settings, "images": self.done, "failed": self.failed}
+        write_bytes((json.dumps(content, indent=2) + "\n").encode(), path)
+
+
+def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, extras: Extras) -> Outcome:
+    """Upscale every job's picture; a picture that can't be is noted in the outcome."""
+    outcome = Outcome()
+    for job in tqdm(jobs, desc="Upscaling", unit="picture", disable=len(jobs) == 1):
+        try:
+            outcome.done.append(upscale_one(job, upscaler, extras))
+        except (ValueError, OSError, MemoryError, torch.cuda.OutOfMemoryError) as error:
+            reason = str(error) or type(error).__name__
+            outcome.failed.append({"input": str(job.source), "error": reason})
+    return outcome
+
+
+def upscale_one(job: Job, upscaler: DynamicUpscaler, extras: Extras) -> dict[str, Any]:
+    """Upscale one picture and write what is asked for; returns its entry in the report.
+
+    Raises:
+        ValueError: it can't be read or written in that format, or something is there already.
+        OSError: reading or writing failed.
+    """
+    if not extras.overwrite:
+        for path in (job.target, *map(job.beside, extras.kinds)):
+            if path.exists():
+                raise ValueError(f"{path} is there already: give --overwrite to replace it")
+    picture = read_picture(job.source)
+    check_target(picture, job.target)
+    lr = to_tensor(picture)
+    sr, report = upscaler(lr.to(next(upscaler.supernet.parameters()).device))
+    result = from_tensor(sr, picture)
+    del sr
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(result, job.target)
+    for kind in extras.kinds:
+        write_picture(_extra(kind, picture, result, report, upscaler), job.beside(kind))
+    return _entry(job, picture, report, upscaler)
+
+
+def _entry(job: Job, picture: Picture, report: Report, upscaler: DynamicUpscaler) -> dict[str, Any]:
+    """One picture in the JSON report. FLOPs are 2 x multiply-accumulates of the whole image."""
+    supernet = upscaler.supernet
+    height, width = picture.size
+    dense = supernet.flops[supernet.full] * height * width / REFERENCE_PATCH**2
+    counts = np.bincount(report.choice.ravel(), minlength=len(supernet.subnets)).tolist()
+    return {
+        "input": str(job.source),
+        "output": str(job.target),
+        "input_size": [width, height],
+        "output_size": [width * supernet.scale, height * supernet.scale],
+        "patches": {str(subnet): count for subnet, count in zip(supernet.subnets, counts, strict=True)},
+        "cost_share": report.cost_share,
+        "flops_share": report.flops_share,
+        "flops_share_run": report.flops_share_run,
+        "flops_full": dense,
+        "flops_run": dense * report.flops_share_run,
+        "milliseconds": report.milliseconds,
+    }
+
+
+def _extra(kind: str, picture: Picture, result: Picture, report: Report, upscaler: DynamicUpscaler) -> Picture:
+    if kind == COMPARISON:
+        return comparison(picture, result, upscaler.supernet.scale)
+    if kind == "subnets":
+        return subnet_overlay(result, report, upscaler)
+    return score_overlay(picture, result, upscaler)

@@ -1,0 +1,128 @@
+"""Pictures to files: whole or not at all, with the depth, alpha, colour profile and EXIF that the format can hold.
+
+Pillow writes everything but 16-bit colour, which it can't: PNG by OpenCV, TIFF (without EXIF) by tifffile.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from wbsr.upscale.picture import Picture, Pixels
+
+_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "PNG": {"compress_level": 3},  # level 6, the default, takes thrice the time at 8K for some percent
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "BMP": {},
+}
+_EXIF_MARK = b"Exif\x00\x00"
+
+
+def check_target(picture: Picture, path: Path) -> None:
+    """Refuse a file that can't hold a picture like this.
+
+    Raises:
+        ValueError: the ending names no format, or one without alpha or 16 bits where the picture has them.
+    """
+    form = _FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise ValueError(f"{path} must end in one of {', '.join(_FORMATS)} for a picture to be written there")
+    if picture.alpha is not None and form == "JPEG":
+        raise ValueError(f"{path}: JPEG can't hold transparency: write PNG, WebP or TIFF")
+    if picture.is_deep and form not in ("PNG", "TIFF"):
+        raise ValueError(f"{path}: {form} can't hold 16 bits per channel: write PNG or TIFF")
+
+
+def write_picture(picture: Picture, path: Path) -> None:
+    """Write a picture in the format that the path's ending names; a file of that name is replaced.
+
+    Raises:
+        ValueError: the format can't hold its alpha or its 16 bits, or another ending.
+        OSError: the file can't be written; none is left behind.
+    """
+    write_bytes(encode(picture, path), path)
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def encode(picture: Picture, path: Path) -> bytes:
+    """The content of the file; raises what `write_picture` does."""
+    check_target(picture, path)
+    form = _FORMATS[path.suffix.lower()]
+    if picture.is_deep and not (picture.is_grey and picture.alpha is None):
+        return _deep_png(picture, path) if form == "PNG" else _deep_tiff(picture)
+    options = dict(_OPTIONS[form])
+    if form != "BMP":
+        options |= {name: data for name, data in (("icc_profile", picture.icc), ("exif", picture.exif)) if data}
+    if form == "JPEG" and picture.is_grey:
+        del options["subsampling"]
+    if form == "TIFF" and picture.exif is not None:
+        del options["compression"]  # with it, Pillow refuses blocks of EXIF
+    pixels = _with_alpha(picture)
+    content = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(content, form, **options)
+    return content.getvalue()
+
+
+def _with_alpha(picture: Picture) -> Pixels:
+    """(H, W, 1 to 4)."""
+    if picture.alpha is None:
+        return picture.colour
+    return np.concatenate([picture.colour, picture.alpha[..., None]], axis=2)
+
+
+def _deep_png(picture: Picture, path: Path) -> bytes:
+    """16-bit colour, or grey with alpha as equal channels, for which OpenCV has no other form."""
+    rgb = np.repeat(picture.colour, 3, axis=2) if picture.is_grey else picture.colour
+    planes = [rgb[..., ::-1], *([] if picture.alpha is None else [picture.alpha[..., None]])]
+    exif = None if picture.exif is None else picture.exif.removeprefix(_EXIF_MARK)
+    told = [(cv2.IMAGE_METADATA_ICCP, picture.icc), (cv2.IMAGE_METADATA_EXIF, exif)]
+    kinds = [kind for kind, data in told if data]
+    blocks = [np.frombuffer(data, np.uint8) for _, data in told if data]
+    done, content = cv2.imencodeWithMetadata(".png", np.concatenate(planes, axis=2), kinds, blocks)
+    if not done:
+        raise OSError(f"{path}: the 16-bit PNG can't be encoded")
+    return bytes(content)
+
+
+def _deep_tiff(picture: Picture) -> bytes:
+    import tifffile
+
+    content = io.BytesIO()
+    tifffile.imwrite(
+        content,
+        _with_alpha(picture),
+        photometric="minisblack" if picture.is_grey else "rgb",
+        planarconfig="contig",
+        extrasamples=None if picture.alpha is None else ["unassalpha"],
+        compression="zlib",
+        iccprofile=picture.icc,
+        metadata=None,
+    )
+    return content.getvalue()
