@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,21 @@ from torch.utils.flop_counter import flop_registry
 REFERENCE_PATCH = 32
 
 
+class Count(NamedTuple):
+    """`flops` of one run, the `calls` of operators that they are of, and the `shape` of the output."""
+
+    flops: int
+    calls: int
+    shape: torch.Size
+
+
 def count_flops(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATCH) -> int:
     """FLOPs of `network` for one input of shape (1, in_channels, size, size)."""
-    return dry_run(network, in_channels, size)[0]
+    return dry_run(network, in_channels, size).flops
 
 
-def dry_run(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATCH) -> tuple[int, torch.Size]:
-    """What `count_flops` returns, and the shape of the output.
+def dry_run(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATCH) -> Count:
+    """Run `network` on an input of shape (1, in_channels, size, size) without computing.
 
     Raises:
         ValueError: the network takes no such input, or computes with values while it runs.
@@ -43,7 +51,7 @@ def dry_run(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATC
             f"{type(network).__name__} can't be counted: it does not run on an input of shape "
             f"(1, {in_channels}, {size}, {size}) without values ({reason}); choose another backbone"
         ) from error
-    return counter.flops, output.shape
+    return Count(counter.flops, counter.calls, output.shape)
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -75,7 +83,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
+        self.flops = self.calls = 0
         self._met: dict[Any, tuple[Tensor, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -86,12 +94,16 @@ class _Counter(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
             formula = flop_registry.get(func.overloadpacket)
             flops = 0 if formula is None else formula(*args, **kwargs, out_val=result)
             if not isinstance(result, Tensor) or not _makes_anew(func):
-                self.flops += flops
+                self._add(flops)
                 return result
             self._met[key] = (result, flops)
         result, flops = self._met[key]
-        self.flops += flops
+        self._add(flops)
         return result  # one object for all: nothing is ever written into it
+
+    def _add(self, flops: int) -> None:
+        self.flops += flops
+        self.calls += flops > 0
 
 
 def _described(value: Any) -> Any:

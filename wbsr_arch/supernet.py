@@ -60,10 +60,10 @@ class Supernet(nn.Module):
         self._options, self._width_arg, self._depth_arg = dict(backbone), width_arg, depth_arg
         family = build_family(backbone, network, widths, depths, width_arg, depth_arg)
         counted = {subnet: dry_run(skeleton, self.in_channels) for subnet, (skeleton, _) in family.items()}
-        flops = {subnet: count for subnet, (count, _) in counted.items()}
-        self.scale: int = counted[self.full][1][-1] // REFERENCE_PATCH
-        self.subnets: tuple[Subnet, ...] = tuple(sorted(family, key=lambda subnet: (flops[subnet], subnet)))
-        self.flops: dict[Subnet, int] = {subnet: flops[subnet] for subnet in self.subnets}
+        self.scale: int = counted[self.full].shape[-1] // REFERENCE_PATCH
+        self.subnets: tuple[Subnet, ...] = tuple(sorted(family, key=lambda subnet: (counted[subnet].flops, subnet)))
+        self.flops: dict[Subnet, int] = {subnet: counted[subnet].flops for subnet in self.subnets}
+        self.calls: dict[Subnet, int] = {subnet: counted[subnet].calls for subnet in self.subnets}
         self.num_parameters = {subnet: count_parameters(family[subnet][0]) for subnet in self.subnets}
         self._family = family
 

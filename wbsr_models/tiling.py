@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEFAULT_HALO = 3  # LR pixels; the least without a loss of 0.02 dB or a seam on any image, see docs/inference.md
-CALL_PIXELS = 192.0  # LR pixels of work that a window costs beside its area: 130 (SRResNet) to 450 (RCAN) on a CPU
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -56,7 +55,7 @@ def plan_tiles(
     halo: int,
     costs: Sequence[float],
     max_tile: int,
-    call_pixels: float = CALL_PIXELS,
+    call_pixels: float | Sequence[float] = 0,
 ) -> list[Tile]:
     """Cover an LR image of height x width by tiles, each pixel by exactly one.
 
@@ -70,7 +69,7 @@ def plan_tiles(
         costs: cost of each subnet per pixel, in any unit, above 0. Of joined patches the highest-numbered subnet
             runs: the supernet numbers them by FLOPs.
         max_tile: largest side of a joined tile in LR pixels.
-        call_pixels: what a window costs beside its area, in LR pixels.
+        call_pixels: what a window costs beside its area, in LR pixels of its subnet: one number, or one by subnet.
 
     Returns:
         The tiles of the cheapest partition, halos counted, from top to bottom and left to right within a block.
@@ -110,20 +109,28 @@ class _Partition:
     """
 
     def __init__(
-        self, blocks: Ints, rows: Ints, cols: Ints, halo: int, costs: Floats, call_pixels: float, size: tuple[int, int]
+        self,
+        blocks: Ints,
+        rows: Ints,
+        cols: Ints,
+        halo: int,
+        costs: Floats,
+        call_pixels: float | Sequence[float],
+        size: tuple[int, int],
     ) -> None:
         self.rows, self.cols, self.span = rows, cols, blocks.shape[2:]
         self.subnets: dict[tuple[int, int], Ints] = {(1, 1): blocks}
         self.cuts: dict[tuple[int, int], Ints] = {}
         best: dict[tuple[int, int], Floats] = {}
         by_number = np.append(costs, 0.0)  # number -1, past the image, costs nothing
+        extra = np.append(np.broadcast_to(call_pixels, costs.shape), 0.0)
         high, wide = self.span
         window_heights = {h: _window(rows, h, halo, size[0])[:, None, :, None] for h in range(1, high + 1)}
         window_widths = {w: _window(cols, w, halo, size[1])[None, :, None, :] for w in range(1, wide + 1)}
         for h in range(1, high + 1):
             for w in range(1, wide + 1):
                 subnet = self._dearest(h, w)
-                cost = by_number[subnet] * (window_heights[h] * window_widths[w] + call_pixels)
+                cost = by_number[subnet] * (window_heights[h] * window_widths[w] + extra[subnet])
                 cut = np.zeros(cost.shape, np.int64)
                 for first in range(1, h):
                     other = best[first, w][:, :, : high - h + 1] + best[h - first, w][:, :, first:]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.supernet import Supernet
 from wbsr_data.gradient import gradient_score, patch_positions
 from wbsr_models.checkpoint import Metadata, load_checkpoint, read_metadata
@@ -28,6 +29,8 @@ from wbsr_models.precision import Precision
 from wbsr_models.routing import Choice
 from wbsr_models.tile_runner import CanvasDevice, TileRunner
 from wbsr_models.tiling import DEFAULT_HALO, plan_tiles
+
+CALL_FLOPS = 2.5e7  # what a device could have computed while it starts an operator: 2 CPU cores, 0.15 ms
 
 _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
@@ -102,6 +105,9 @@ class DynamicUpscaler:
         )
         self.known.check(len(supernet.subnets))
         self.patch_size, self.halo, self.max_tile = patch_size, halo, max_tile
+        flops_by_pixel = [flops / REFERENCE_PATCH**2 for flops in supernet.flops.values()]
+        started = zip(supernet.calls.values(), flops_by_pixel, strict=True)
+        self._call_pixels = [CALL_FLOPS * calls / flops for calls, flops in started]
         self._run = TileRunner(supernet, memory_mb, precision, compile, canvas_device, batch_pixels, self_ensemble)
         self._set_routing(routing if isinstance(routing, Routing) else Routing(routing))
 
@@ -166,7 +172,7 @@ class DynamicUpscaler:
         flops = list(self.supernet.flops.values())
         height, width = lr.shape[-2:]
         max_tile = min(self.max_tile, self._run.largest_tile(lr, self.halo, self.patch_size))
-        tiles = plan_tiles(choice, height, width, self.patch_size, self.halo, self.costs, max_tile)
+        tiles = plan_tiles(choice, height, width, self.patch_size, self.halo, self.costs, max_tile, self._call_pixels)
         canvas = self._run(lr, tiles)
         _synchronise(image.device)
         milliseconds = 1000 * (time.perf_counter() - start)

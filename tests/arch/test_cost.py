@@ -36,7 +36,7 @@ def test_repeated_layers_and_changes_in_place_count_as_often_as_they_run():
                 x = self.conv(x).relu_().add_(x)
             return self.line(x.mean(1).flatten(1))
 
-    assert dry_run(Loop(), in_channels=4, size=10) == (5 * 2 * 9 * 16 * 100 + 2 * 100 * 7, torch.Size([1, 7]))
+    assert dry_run(Loop(), in_channels=4, size=10) == (5 * 2 * 9 * 16 * 100 + 2 * 100 * 7, 6, torch.Size([1, 7]))
 
 
 def test_counting_leaves_weights_and_attributes_alone():

@@ -102,3 +102,11 @@ def test_joining_never_costs_more_than_single_patches():
         joined = plan_tiles(choice, 180, 210, 32, halo, COSTS, 256)
         apart = plan_tiles(choice, 180, 210, 32, halo, COSTS, 32)
         assert cost(joined, 128) <= cost(apart, 128)
+
+
+def test_a_subnet_that_is_dear_to_start_is_joined_and_another_is_not():
+    """Two halves of a picture, each a chequerboard of two subnets; starting costs something in the upper half alone."""
+    choice = np.array([[0, 1] * 4, [1, 0] * 4, [2, 3] * 4, [3, 2] * 4])
+    tiles = plan_tiles(choice, 128, 256, 32, 0, COSTS, 256, call_pixels=[2000, 2000, 0, 0])
+    assert [tile.subnet for tile in tiles if tile.bottom <= 64] == [1]
+    assert len([tile for tile in tiles if tile.top >= 64]) == 16
