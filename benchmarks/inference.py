@@ -50,6 +50,7 @@ from wbsr_models.memory import keep_freed_blocks  # noqa: E402
 from wbsr_models.precision import dtype_of, ready  # noqa: E402
 from wbsr_models.routing import route_by_class  # noqa: E402
 from wbsr_models.tile_runner import TileRunner  # noqa: E402
+from wbsr_models.tiling import DEFAULT_HALO  # noqa: E402
 from wbsr_models.upscaler import DynamicUpscaler, load_supernet  # noqa: E402
 
 PATCH, STRIDE, CLASSES = 32, 28, 10
@@ -274,7 +275,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a WBSR checkpoint")
     parser.add_argument("--arch", choices=SUPERNETS, default="SRResNet", help="with random weights, if no --weights")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8], help="of the full FLOPs")
-    parser.add_argument("--halo", type=int, default=2, help="LR pixels")
+    parser.add_argument("--halo", type=int, default=DEFAULT_HALO, help="LR pixels")
     parser.add_argument("--limit", type=int, default=3, help="images")
     parser.add_argument("--max-side", type=int, default=10**6, help="LR pixels that images are cut to")
     parser.add_argument("--repeats", type=int, default=5)
