@@ -55,15 +55,11 @@ def _read(name: str) -> NDArray[np.uint8]:
 def _write_pair(image: NDArray[np.uint8], folder: Path, name: str, scale: int) -> None:
     from basicsr.utils.matlab_functions import imresize
 
-    height, width = (side - side % scale for side in image.shape[:2])
-    hr = image[:height, :width]
+    from wbsr_data.bicubic import crop_to_multiple, to_uint8
+
+    hr = crop_to_multiple(image, scale)
     lr = imresize(hr / 255.0, 1 / scale)
     for kind, picture in (("HR", hr), (f"LRx{scale}", to_uint8(lr))):
         target = folder / kind / name
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), picture)
-
-
-def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Range 0-1 to 0-255, rounded."""
-    return np.asarray((image * 255).clip(0, 255).round(), dtype=np.uint8)

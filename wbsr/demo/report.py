@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbsr.demo.photographs import to_uint8
-
 Row = dict[str, Any]
 
 DETAIL = 64  # HR pixels
@@ -64,6 +62,8 @@ def _bicubic_row(out: Path, data: Path, scale: int) -> Row:
     """Upscale by MATLAB-style bicubic, measure it, and put the pictures side by side."""
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils.matlab_functions import imresize
+
+    from wbsr_data.bicubic import to_uint8
 
     scores, seconds = [], []
     for path in sorted((data / "HR").iterdir()):
