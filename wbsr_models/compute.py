@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from wbsr_models.memory import keep_freed_blocks
+
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -49,6 +51,8 @@ class Compute:
 
     def __init__(self, options: ComputeOptions, device: torch.device) -> None:
         self._options, self._device = options, device
+        if device.type == "cpu":
+            keep_freed_blocks()
         self._scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
