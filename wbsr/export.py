@@ -3,6 +3,9 @@
 * `pth`: a checkpoint of the backbone's BasicSR architecture with smaller arguments. RCAN's also holds its weights under
   the names of the authors' code (key `state_dict`), by which spandrel and programs built on it read it.
 * `onnx`: input `lr` (batch, 3, height, width), output `sr`, float RGB in 0-1; batch, height and width are free.
+
+With `--subnet all` it writes a WBSR checkpoint again, stripped to what inference needs: one set of weights (EMA where
+there are any) and the `wbsr` entry. `--half` stores a `pth`'s weights in float16; whoever loads them gets float32.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from wbsr_arch.subnet import Subnet
+    from wbsr_arch.supernet import Supernet
+    from wbsr_models.checkpoint import Metadata
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,11 +31,12 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         FileNotFoundError: no such checkpoint.
-        ValueError: no WBSR checkpoint, no such subnet, or the output exists already.
+        ValueError: no WBSR checkpoint, no such subnet, the output exists already, or arguments that don't go together.
         ImportError: `onnx` without the library that writes it.
         OSError: the output can't be written.
     """
     arguments = _parser().parse_args(list(argv))
+    from wbsr.shipped import find_weights
     from wbsr_models.upscaler import load_supernet
 
     out: Path = arguments.out
@@ -41,7 +47,15 @@ def main(argv: Sequence[str]) -> int:
     kind = arguments.format or out.suffix.lstrip(".")
     if kind not in WRITERS:
         raise ValueError(f"--format must be pth or onnx, or --out end so, got {out}")
-    supernet, _ = load_supernet(arguments.weights)
+    if kind != "pth" and (arguments.half or arguments.subnet == "all"):
+        raise ValueError(f"--half and --subnet all go with --format pth alone, got {kind}")
+    supernet, metadata = load_supernet(find_weights(arguments.weights))
+    if arguments.half:
+        supernet.half()
+    if arguments.subnet == "all":
+        write_supernet(supernet, metadata, out)
+        sys.stdout.write(f"{out}: {len(supernet.subnets)} subnets, {out.stat().st_size:,} bytes\n")
+        return 0
     subnet = find_subnet(arguments.subnet, supernet.subnets)
     options = supernet.options(subnet)
     WRITERS[kind](supernet.extract(subnet), options, out)
@@ -82,6 +96,13 @@ def write_pth(network: nn.Module, options: Mapping[str, Any], out: Path) -> None
     atomic_save(content, out)
 
 
+def write_supernet(supernet: Supernet, metadata: Metadata, out: Path) -> None:
+    """Write a WBSR checkpoint of the weights as they are."""
+    from wbsr.compat.saving import atomic_save
+
+    atomic_save({"params": supernet.state_dict(), "wbsr": metadata.plain()}, out)
+
+
 def write_onnx(network: nn.Module, options: Mapping[str, Any], out: Path) -> None:
     """Write an ONNX file whose batch, height and width are free.
 
@@ -120,10 +141,13 @@ WRITERS = {"pth": write_pth, "onnx": write_onnx}
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wbsr export", description="Write one subnet as a file of its own.")
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint of WBSRModel")
+    parser.add_argument("--weights", required=True, help="a checkpoint of WBSRModel, or the name of shipped weights")
     parser.add_argument(
-        "--subnet", default="full", help="full, a number in order of cost (1 is the cheapest), or a name such as w36d4"
+        "--subnet",
+        default="full",
+        help="full, a number in order of cost (1 is the cheapest), a name such as w36d4, or all: a WBSR checkpoint",
     )
     parser.add_argument("--format", choices=["pth", "onnx"], help="default: as --out ends")
+    parser.add_argument("--half", action="store_true", help="store weights in float16 (pth)")
     parser.add_argument("--out", type=Path, required=True, help="the file to write, which must not exist yet")
     return parser

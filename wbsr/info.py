@@ -32,19 +32,21 @@ def main(argv: Sequence[str]) -> int:
     if arguments.size < 1:
         raise ValueError(f"--size must be at least 1, got {arguments.size}")
     from wbsr.devices import pick_device
+    from wbsr.shipped import find_weights
     from wbsr_models.checkpoint import load_checkpoint, read_metadata
     from wbsr_models.upscaler import load_supernet
 
-    content = load_checkpoint(arguments.file)
-    if read_metadata(content, arguments.file) is None:
-        sys.stdout.write(describe_stock(arguments.file, content))
+    path = find_weights(arguments.file)
+    content = load_checkpoint(path)
+    if read_metadata(content, path) is None:
+        sys.stdout.write(describe_stock(path, content))
         return 0
-    supernet, metadata = load_supernet(arguments.file)
+    supernet, metadata = load_supernet(path)
     milliseconds = None
     if arguments.time:
         device = pick_device(arguments.device)
         milliseconds = measure(supernet.to(device), arguments.size, device)
-    sys.stdout.write(describe(arguments.file, content, supernet, metadata) + "\n")
+    sys.stdout.write(describe(path, content, supernet, metadata) + "\n")
     sys.stdout.write(table(supernet, metadata, milliseconds))
     if milliseconds is not None:
         sys.stdout.write(
@@ -144,7 +146,7 @@ def _training(training: Mapping[str, Any] | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wbsr info", description=__doc__)
-    parser.add_argument("file", type=Path, help="a checkpoint, of WBSRModel or a stock one")
+    parser.add_argument("file", help="a checkpoint, of WBSRModel or a stock one, or the name of shipped weights")
     parser.add_argument("--time", action="store_true", help="measure the milliseconds of each subnet on this device")
     parser.add_argument(
         "--size", type=int, default=128, help="with --time: side of the LR image (default: %(default)s)"

@@ -1,23 +1,15 @@
-"""The testing half of `WBSRModel`: checkpoints with what routing needs, validation by dynamic inference.
-
-val:
-  dynamic: {routing: paper, halo: 3, compare: false, save_map: true}
-
-A list of budgets makes a test measure the quality curve, from the same weights:
-
-val:
-  dynamic: {routing: paper, budget: [0.2, 0.4, 0.6, 0.8]}
-"""
+"""The testing half of `WBSRModel`: checkpoints with what routing needs, validation by dynamic inference."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from wbsr import compat
@@ -26,61 +18,19 @@ compat.install()
 
 from basicsr.utils import get_root_logger, imwrite, tensor2img  # noqa: E402
 
-from wbsr.options import parse  # noqa: E402
 from wbsr_arch.supernet import Supernet  # noqa: E402
 from wbsr_data.difficulty import classify  # noqa: E402
 from wbsr_data.gradient import gradient_score  # noqa: E402
+from wbsr_models.baselines import Bicubic, Dense  # noqa: E402
 from wbsr_models.checkpoint import Metadata, load_checkpoint, read_metadata  # noqa: E402
 from wbsr_models.curve import plot_curve  # noqa: E402
-from wbsr_models.policy import Cost, Over, Routing  # noqa: E402
+from wbsr_models.dynamic_options import dynamic_options  # noqa: E402
+from wbsr_models.policy import Routing  # noqa: E402
 from wbsr_models.shared_validation import SharedValidation  # noqa: E402
 from wbsr_models.subnet_map import draw_subnet_map  # noqa: E402
-from wbsr_models.tiling import DEFAULT_HALO  # noqa: E402
 from wbsr_models.upscaler import DynamicUpscaler, Report  # noqa: E402
 
-
-@dataclass(frozen=True)
-class DynamicOptions:
-    """The block `val:dynamic`.
-
-    `routing`, `budget` (one number), `alpha` and `cost` are those of `wbsr_models.policy.Routing`. A list as `budget`
-    lets a test measure each of them, after what `routing` says (for `budget` and `eq16`: the first). `budget_over` says
-    what a budget is kept over: every `image`, the default for one number, or the mean of the test `set`, for a list.
-    `patch_size` in LR pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare`
-    lets a test also measure the full network and every subnet, as a list of budgets does; `save_map` saves the subnet
-    map beside each SR image.
-    """
-
-    routing: str = "paper"
-    budget: float | tuple[float, ...] | None = None
-    alpha: float | None = None
-    cost: Cost = "flops"
-    budget_over: Over | None = None
-    halo: int = DEFAULT_HALO
-    max_tile: int = 256
-    patch_size: int | None = None
-    thresholds: tuple[float, ...] | None = None
-    compare: bool = False
-    save_map: bool = False
-
-    def __post_init__(self) -> None:
-        if self.budget == ():
-            raise ValueError("budget must be a number or a list with one at least, got an empty list")
-        self.requests()
-
-    def requests(self) -> list[tuple[str, Routing]]:
-        """Names and routings to measure: `routing` itself first, then the budgets of the curve.
-
-        Raises:
-            ValueError: they contradict each other.
-        """
-        if not isinstance(self.budget, tuple):
-            over = self.budget_over or "image"
-            return [(self.routing, Routing(self.routing, self.budget, self.alpha, self.cost, over))]
-        mode = self.routing if self.routing in ("budget", "eq16") else "budget"
-        over = self.budget_over or ("set" if mode == "budget" else "image")
-        curve = [(f"{mode} {each:g}", Routing(mode, each, self.alpha, self.cost, over)) for each in self.budget]
-        return curve if mode == self.routing else [(self.routing, Routing(self.routing, cost=self.cost)), *curve]
+Upscale = Callable[[Tensor], tuple[Tensor, Report]]
 
 
 class DynamicSRModel(SharedValidation):
@@ -138,7 +88,7 @@ class DynamicSRModel(SharedValidation):
         self.reports.append(report)
         if self._map_folder is not None:
             image = tensor2img([self.output.detach().cpu()])
-            cell = self.upscaler.patch_size * self.supernet.scale
+            cell = self._known_patch_size() * self.supernet.scale
             picture = draw_subnet_map(image, report.choice, cell, len(self.supernet.subnets))
             imwrite(picture, str(self._map_folder / f"{Path(self.lq_path).stem}_map.png"))
 
@@ -155,16 +105,21 @@ class DynamicSRModel(SharedValidation):
             requests += [(mode, Routing(mode, cost=self.dynamic.cost)) for mode in fixed]
         over_set = any(routing.over == "set" for _, routing in requests)
         upscaler = self._make_upscaler(self._class_shares(dataloader) if over_set else None)
-        runs = {label: upscaler.routed(routing) for label, routing in requests}  # an error comes before any work
+        runs: dict[str, Upscale] = {}
+        for label, routing in requests:  # an error comes before any work
+            runs[label] = upscaler.routed(routing)
+        if self._is_timed:
+            runs |= {"dense": Dense(upscaler.supernet), "bicubic": Bicubic(self.supernet.scale)}
+        budgets = {label: {"budget": routing.budget} for label, routing in requests if routing.budget is not None}
         rows: list[dict[str, Any]] = []
         for label, self.upscaler in runs.items():
             first = not rows
             row = self._validate(label, dataloader, current_iter, tb_logger if first else None, save_img and first)
-            budget = self.upscaler.routing.budget
-            rows.append({**row, **({} if budget is None else {"budget": budget})})
+            rows.append({**row, **budgets.get(label, {})})
         if not self.is_train and self.opt["rank"] == 0:
             path = Path(self.opt["path"]["results_root"]) / f"{name}.json"
-            path.write_text(json.dumps({"rows": rows}, indent=2), encoding="utf-8")
+            content = {**self._setting(name, len(dataloader.dataset)), "rows": rows}
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             if self._is_timed and self.opt["val"].get("metrics"):
                 plot_curve(rows, next(iter(self.opt["val"]["metrics"])), name, path.with_suffix(".png"))
 
@@ -210,14 +165,29 @@ class DynamicSRModel(SharedValidation):
             tb_logger.add_scalar(f"metrics/{dataset_name}/flops_share", summary["flops_share"], current_iter)
 
     def _summary(self) -> dict[str, float]:
+        """Cost and FLOPs per patch as means over all patches of the set; the other two as means over images."""
         reports = self.gathered(self.reports)
-        patches = np.concatenate([report.choice.ravel() for report in reports])
-        share = np.array([self.supernet.share(subnet) for subnet in self.supernet.subnets])
+        patches = [report.choice.size for report in reports]
         return {
-            "cost_share": float(np.array(self.upscaler.costs)[patches].mean()),
-            "flops_share": float(share[patches].mean()),
+            "cost_share": float(np.average([report.cost_share for report in reports], weights=patches)),
+            "flops_share": float(np.average([report.flops_share for report in reports], weights=patches)),
             "flops_share_run": float(np.mean([report.flops_share_run for report in reports])),
             "milliseconds": float(np.mean([report.milliseconds for report in reports])),
+        }
+
+    def _setting(self, name: str, images: int) -> dict[str, Any]:
+        """What was tested, and where: what the rows of a result file belong to."""
+        return {
+            "test": self.opt["name"],
+            "set": name,
+            "images": images,
+            "scale": self.supernet.scale,
+            "network": self.opt["network_g"],
+            "weights": self.opt["path"].get("pretrain_network_g"),
+            "metrics": self.opt["val"].get("metrics"),
+            "device": self.device.type if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
         }
 
     def _maps(self, dataloader: Any, save_img: bool) -> Path | None:
@@ -229,24 +199,6 @@ class DynamicSRModel(SharedValidation):
         if self.patch_size is None:
             raise ValueError("the patch size of the routing is unknown: give val:dynamic:patch_size in LR pixels")
         return self.patch_size
-
-
-def dynamic_options(opt: dict[str, Any]) -> DynamicOptions:
-    """The block `val:dynamic` of an option file.
-
-    Raises:
-        ValueError, TypeError: something in it is wrong, or `paper` routing will have no difficulty classes.
-    """
-    dynamic = parse(DynamicOptions, (opt.get("val") or {}).get("dynamic"), "val:dynamic")
-    train = opt.get("datasets", {}).get("train")
-    no_classes = train is not None and train.get("type") != "HESPairedImageDataset" and dynamic.thresholds is None
-    if no_classes and not dynamic.requests()[0][1].fixed:
-        raise ValueError(
-            f"val:dynamic:routing `{dynamic.routing}` needs difficulty classes, which the training set of type "
-            f"{train.get('type')} does not have: use HESPairedImageDataset (hes:sample_level: 1.0 keeps its sampling "
-            "uniform), give val:dynamic:thresholds, or use routing: full"
-        )
-    return dynamic
 
 
 def _training_patch(opt: dict[str, Any]) -> int | None:

@@ -26,7 +26,8 @@ from basicsr.utils.registry import MODEL_REGISTRY  # noqa: E402
 from wbsr.options import parse  # noqa: E402
 from wbsr_arch.subnet import Subnet  # noqa: E402
 from wbsr_models.compute import Compute, ComputeOptions  # noqa: E402
-from wbsr_models.dynamic_model import DynamicSRModel, dynamic_options  # noqa: E402
+from wbsr_models.dynamic_model import DynamicSRModel  # noqa: E402
+from wbsr_models.dynamic_options import dynamic_options  # noqa: E402
 from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients  # noqa: E402
 from wbsr_models.weight_penalty import add_weight_penalty, penalty_factor  # noqa: E402
 

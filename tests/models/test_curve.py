@@ -11,11 +11,15 @@ import pytest
 import torch
 import yaml
 
+from wbsr import compat
 from wbsr.options import parse
 from wbsr_arch import Supernet
 from wbsr_models.checkpoint import Metadata
-from wbsr_models.dynamic_model import DynamicOptions
+from wbsr_models.dynamic_options import DynamicOptions
 from wbsr_models.policy import Routing
+
+compat.install()
+from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
 NETWORK = {
     "type": "Supernet",
@@ -65,6 +69,17 @@ def test_options_that_contradict_themselves_are_refused(block, message):
         parse(DynamicOptions, block, "val:dynamic")
 
 
+def bicubic_psnr(folder):
+    """Mean PSNR (RGB, border 2) of the LR images enlarged by MATLAB-style bicubic."""
+    scores = []
+    for i in range(2):
+        lr, hr = (cv2.imread(str(folder / name / f"{i}.png")) for name in ("lr", "hr"))
+        sr = (imresize(lr.astype(np.float32) / 255, 2).clip(0, 1) * 255).round()
+        error = np.square(sr - hr)[2:-2, 2:-2].mean()
+        scores.append(10 * np.log10(255**2 / error))
+    return np.mean(scores)
+
+
 def test_a_list_of_budgets_gives_the_curve_as_json_and_as_a_plot(tmp_path):
     supernet = Supernet(**{key: value for key, value in NETWORK.items() if key != "type"})
     metadata = Metadata(NETWORK, 8, (0.1, 0.2), TABLE, (0.3, 0.3, 0.4))
@@ -104,11 +119,17 @@ def test_a_list_of_budgets_gives_the_curve_as_json_and_as_a_plot(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "no error table" not in done.stderr
-    rows = {row["name"]: row for row in json.loads((tmp_path / "results/curve/set.json").read_text())["rows"]}
-    assert list(rows) == ["paper", "budget 0.6", "budget 0.8", "full", *map(str, supernet.subnets)]
-    assert [row.get("budget") for row in rows.values()] == [None, 0.6, 0.8, None, None, None, None, None]
+    content = json.loads((tmp_path / "results/curve/set.json").read_text())
+    assert (content["set"], content["images"], content["scale"], content["weights"]) == ("set", 2, 2, "net.pth")
+    rows = {row["name"]: row for row in content["rows"]}
+    fixed = ["full", *map(str, supernet.subnets), "dense", "bicubic"]
+    assert list(rows) == ["paper", "budget 0.6", "budget 0.8", *fixed]
+    assert [row["budget"] for row in rows.values() if "budget" in row] == [0.6, 0.8]
     for name, budget in (("budget 0.6", 0.6), ("budget 0.8", 0.8)):
         assert rows[name]["flops_share"] == pytest.approx(budget, rel=0.02)
     assert rows["full"]["psnr"] == pytest.approx(rows["w4d2"]["psnr"])
+    assert rows["dense"]["psnr"] == pytest.approx(rows["full"]["psnr"], abs=0.05)
+    assert (rows["dense"]["flops_share"], rows["bicubic"]["flops_share"]) == (1, 0)
+    assert rows["bicubic"]["psnr"] == pytest.approx(bicubic_psnr(tmp_path), abs=1e-3)
     assert all(row["milliseconds"] > 0 and row["psnr"] > 0 for row in rows.values())
     assert cv2.imread(str(tmp_path / "results/curve/set.png")).shape[1] > 1000

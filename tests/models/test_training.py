@@ -148,7 +148,7 @@ def test_a_trained_checkpoint_is_tested_from_its_file_alone(folder):
     assert "of the full network's FLOPs" in output
     rows = json.loads((folder / "results" / "tested" / "set.json").read_text(encoding="utf-8"))["rows"]
     assert [row["name"] for row in rows][:2] == ["paper", "full"]
-    assert {row["name"] for row in rows[2:]} == {"w4d1", "w8d1", "w4d2", "w8d2"}
+    assert {row["name"] for row in rows[2:]} == {"w4d1", "w8d1", "w4d2", "w8d2", "dense", "bicubic"}
     for kind in ("set/0_SR.png", "set_maps/0_map.png"):
         assert cv2.imread(str(folder / "results" / "tested" / "visualization" / kind)).shape == (64, 64, 3)
 

@@ -22,7 +22,7 @@ def test_the_demo_trains_tests_and_reports(demo):
     root, output = demo
     out = root / "results/demo"
     rows = json.loads((out / "report.json").read_text())["rows"]
-    assert {row["name"] for row in rows} == {"bicubic", "full", "paper"} | SUBNETS
+    assert {row["name"] for row in rows} == {"bicubic", "full", "paper", "dense"} | SUBNETS
     by_name = {row["name"]: row for row in rows}
     assert all({"psnr_y", "ssim_y", "flops_share", "milliseconds"} <= row.keys() for row in rows)
     # MATLAB-style bicubic of these three photographs, the one network that four iterations can't change

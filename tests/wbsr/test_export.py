@@ -12,6 +12,7 @@ from wbsr import cli
 from wbsr.export import find_subnet
 from wbsr_arch import Subnet, Supernet
 from wbsr_models.checkpoint import Metadata
+from wbsr_models.upscaler import load_supernet
 
 BACKBONES = {
     "MSRResNet": {"type": "MSRResNet", "num_feat": 16, "num_block": 3, "upscale": 4},
@@ -159,3 +160,31 @@ def test_onnx_without_its_library_says_what_to_install(checkpoint, tmp_path, mon
     assert export(weights, "1", tmp_path / "out.onnx") == 2
     assert "needs the library onnxscript: pip install 'wbsr[onnx]'" in capsys.readouterr().err
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_all_subnets_are_exported_as_one_stripped_checkpoint(checkpoint, tmp_path):
+    weights, supernet = checkpoint("MSRResNet")
+    content = torch.load(weights, weights_only=True)
+    noise = {key: torch.zeros_like(value) for key, value in content["params"].items()}
+    torch.save({**content, "params": noise, "params_ema": content["params"]}, weights)
+    assert export(weights, "all", tmp_path / "stripped.pth") == 0
+    assert export(weights, "all", tmp_path / "half.pth", "--half") == 0
+    stripped, half = (torch.load(tmp_path / f"{name}.pth", weights_only=True) for name in ("stripped", "half"))
+    assert stripped.keys() == half.keys() == {"params", "wbsr"}
+    assert stripped["wbsr"] == half["wbsr"] == content["wbsr"]
+    for key, value in content["params"].items():
+        assert torch.equal(stripped["params"][key], value)
+        assert torch.equal(half["params"][key], value.half())
+    loaded = load_supernet(tmp_path / "half.pth")[0]
+    x = torch.rand(1, 3, 12, 12)
+    with torch.no_grad():
+        assert loaded(x).dtype == torch.float32
+        assert torch.allclose(loaded(x), supernet(x), atol=2e-3)
+
+
+def test_what_goes_into_a_pth_alone_is_refused_for_onnx(checkpoint, tmp_path, capsys):
+    weights, _ = checkpoint("MSRResNet")
+    for subnet, more in (("all", ()), ("full", ("--half",))):
+        assert export(weights, subnet, tmp_path / "net.onnx", *more) == 2
+        assert "--half and --subnet all go with --format pth alone, got onnx" in capsys.readouterr().err
+    assert not (tmp_path / "net.onnx").exists()

@@ -13,9 +13,9 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 from wbsr import cli
+from wbsr.shipped import find_weights
 from wbsr.upscale.picture import bicubic, to_tensor
 from wbsr.upscale.reading import read_picture
-from wbsr.upscale.weights import find_weights
 from wbsr_arch import Supernet
 from wbsr_models import DynamicUpscaler
 from wbsr_models.checkpoint import Metadata

@@ -29,9 +29,9 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = parser().parse_args(list(argv))
     from wbsr.devices import pick_device
+    from wbsr.shipped import find_weights
     from wbsr.upscale.jobs import find_pictures, plan_jobs
     from wbsr.upscale.run import Extras, upscale_all
-    from wbsr.upscale.weights import find_weights
     from wbsr_models.upscaler import DynamicUpscaler, load_supernet
 
     device = pick_device(arguments.device)

@@ -1,0 +1,58 @@
+"""What a test compares dynamic inference with: the full network as BasicSR runs it, and no network at all.
+
+Each is called like a `DynamicUpscaler` and reports like one, so that one loop measures them all.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wbsr import compat
+from wbsr_arch.supernet import Supernet
+from wbsr_models.upscaler import Report
+
+compat.install()
+
+from basicsr.utils.matlab_functions import imresize  # noqa: E402
+
+
+class Dense:
+    """The full network on the whole image at once, in the memory layout of its weights, as BasicSR's SRModel tests."""
+
+    def __init__(self, supernet: Supernet) -> None:
+        self.supernet = supernet
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> tuple[Tensor, Report]:
+        """(1, 3, H, W) RGB -> (1, 3, scale H, scale W), and the report."""
+        _synchronise(image.device)
+        start = time.perf_counter()
+        output: Tensor = self.supernet(image)
+        _synchronise(image.device)
+        return output, _report(len(self.supernet.subnets) - 1, 1.0, start)
+
+
+class Bicubic:
+    """MATLAB-style bicubic, by which super-resolution networks are measured; always on the CPU."""
+
+    def __init__(self, scale: int) -> None:
+        self.scale = scale
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, Report]:
+        """(1, 3, H, W) RGB -> (1, 3, scale H, scale W) on the same device, and the report."""
+        start = time.perf_counter()
+        output = imresize(image[0].cpu(), self.scale)[None].to(image.device)
+        return output, _report(-1, 0.0, start)
+
+
+def _report(subnet: int, share: float, start: float) -> Report:
+    return Report(np.full((1, 1), subnet), share, share, share, 1000 * (time.perf_counter() - start))
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

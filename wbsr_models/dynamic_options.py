@@ -1,0 +1,81 @@
+"""The block `val:dynamic` of an option file: how validation and tests route, and what they compare.
+
+val:
+  dynamic: {routing: paper, halo: 3, compare: false, save_map: true}
+
+A list of budgets makes a test measure the quality curve, from the same weights:
+
+val:
+  dynamic: {routing: paper, budget: [0.2, 0.4, 0.6, 0.8]}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from wbsr.options import parse
+from wbsr_models.policy import Cost, Over, Routing
+from wbsr_models.tiling import DEFAULT_HALO
+
+
+@dataclass(frozen=True)
+class DynamicOptions:
+    """The block `val:dynamic`.
+
+    `routing`, `budget` (one number), `alpha` and `cost` are those of `wbsr_models.policy.Routing`. A list as `budget`
+    lets a test measure each of them, after what `routing` says (for `budget` and `eq16`: the first). `budget_over` says
+    what a budget is kept over: every `image`, the default for one number, or the mean of the test `set`, for a list.
+    `patch_size` in LR pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare`
+    lets a test also measure the full network, every subnet, the full network on whole images (`dense`) and `bicubic`,
+    as a list of budgets does; `save_map` saves the subnet map beside each SR image.
+    """
+
+    routing: str = "paper"
+    budget: float | tuple[float, ...] | None = None
+    alpha: float | None = None
+    cost: Cost = "flops"
+    budget_over: Over | None = None
+    halo: int = DEFAULT_HALO
+    max_tile: int = 256
+    patch_size: int | None = None
+    thresholds: tuple[float, ...] | None = None
+    compare: bool = False
+    save_map: bool = False
+
+    def __post_init__(self) -> None:
+        if self.budget == ():
+            raise ValueError("budget must be a number or a list with one at least, got an empty list")
+        self.requests()
+
+    def requests(self) -> list[tuple[str, Routing]]:
+        """Names and routings to measure: `routing` itself first, then the budgets of the curve.
+
+        Raises:
+            ValueError: they contradict each other.
+        """
+        if not isinstance(self.budget, tuple):
+            over = self.budget_over or "image"
+            return [(self.routing, Routing(self.routing, self.budget, self.alpha, self.cost, over))]
+        mode = self.routing if self.routing in ("budget", "eq16") else "budget"
+        over = self.budget_over or ("set" if mode == "budget" else "image")
+        curve = [(f"{mode} {each:g}", Routing(mode, each, self.alpha, self.cost, over)) for each in self.budget]
+        return curve if mode == self.routing else [(self.routing, Routing(self.routing, cost=self.cost)), *curve]
+
+
+def dynamic_options(opt: dict[str, Any]) -> DynamicOptions:
+    """The block `val:dynamic` of an option file.
+
+    Raises:
+        ValueError, TypeError: something in it is wrong, or `paper` routing will have no difficulty classes.
+    """
+    dynamic = parse(DynamicOptions, (opt.get("val") or {}).get("dynamic"), "val:dynamic")
+    train = opt.get("datasets", {}).get("train")
+    no_classes = train is not None and train.get("type") != "HESPairedImageDataset" and dynamic.thresholds is None
+    if no_classes and not dynamic.requests()[0][1].fixed:
+        raise ValueError(
+            f"val:dynamic:routing `{dynamic.routing}` needs difficulty classes, which the training set of type "
+            f"{train.get('type')} does not have: use HESPairedImageDataset (hes:sample_level: 1.0 keeps its sampling "
+            "uniform), give val:dynamic:thresholds, or use routing: full"
+        )
+    return dynamic
