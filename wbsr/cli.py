@@ -19,6 +19,7 @@ COMMANDS = {
     "analyze": ("wbsr.analyze:main", "show the imbalance of a training set, and of a network's errors"),
     "train": ("wbsr.training:train", "check an option file and run BasicSR's training"),
     "test": ("wbsr.training:test", "check an option file and run BasicSR's test"),
+    "results": ("wbsr.results:main", "make a page of tables from the result files of tests"),
     "upscale": ("wbsr.upscale:main", "upscale pictures by a trained network"),
     "info": ("wbsr.info:main", "tell what a checkpoint holds, and what its subnets cost"),
     "export": ("wbsr.export:main", "write one subnet as a stock checkpoint or as ONNX"),
