@@ -111,7 +111,7 @@ def write_onnx(network: nn.Module, options: Mapping[str, Any], out: Path) -> Non
     """
     import torch
 
-    from wbsr.compat.saving import temporary_name
+    from wbsr.files import beside
 
     for library in ("onnx", "onnxscript"):
         if importlib.util.find_spec(library) is None:
@@ -128,12 +128,8 @@ def write_onnx(network: nn.Module, options: Mapping[str, Any], out: Path) -> Non
         verbose=False,
     )
     assert program is not None  # with dynamo and without a file, the exporter returns the program
-    temporary = temporary_name(out)
-    try:
-        program.save(temporary)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with beside(out) as part:
+        program.save(part)
 
 
 WRITERS = {"pth": write_pth, "onnx": write_onnx}

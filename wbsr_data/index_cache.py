@@ -13,13 +13,13 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from wbsr.files import beside
 from wbsr_data.patch_index import IndexSettings, PatchIndex
 
 DEFAULT_FOLDER = ".cache/wbsr"  # under the current directory
@@ -76,14 +76,9 @@ def _read(path: Path, key: str) -> PatchIndex | None:
 
 
 def _write(path: Path, key: str, index: PatchIndex) -> None:
-    beside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".part", delete=False) as file:
-            beside = Path(file.name)
+        with beside(path) as part, part.open("wb") as file:
             np.savez(file, key=np.array(key), **{f.name: getattr(index, f.name) for f in dataclasses.fields(index)})
-        beside.replace(path)
     except OSError as error:
         _logger.warning("The patch index is not cached, since %s cannot be written (%s).", path.parent, error)
-        if beside is not None:
-            beside.unlink(missing_ok=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from wbsr.files import write_whole
 
 FORMAT, VERSION = "wbsr-mixture", 1
 KEYS = ("weights", "means", "covariances")
@@ -21,16 +21,7 @@ def write(path: str | Path, arrays: dict[str, list[Any]]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "version": VERSION, **arrays}, indent=1)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, text, durable=True)
 
 
 def read(path: str | Path) -> dict[str, Any]:

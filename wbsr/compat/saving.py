@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from wbsr.files import write_whole
+
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds between two attempts
 
@@ -32,7 +34,7 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
     torch.save(obj, content)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _replace(target, content.getbuffer())
+            write_whole(target, content.getbuffer(), durable=True)
         except OSError as error:
             if attempt == ATTEMPTS:
                 reason = f"cannot save {target} ({error.strerror or error}): free space or mend the folder, then resume"
@@ -40,24 +42,6 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
             time.sleep(PAUSE)
         else:
             return
-
-
-def temporary_name(target: Path) -> Path:
-    """Where a file is written before it takes the name `target`; BasicSR takes it for no checkpoint."""
-    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
-
-
-def _replace(target: Path, content: memoryview) -> None:
-    temporary = temporary_name(target)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def mend() -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from wbsr.files import write_whole
 from wbsr.upscale.jobs import Job
 from wbsr.upscale.overlays import comparison, score_overlay, subnet_overlay
 from wbsr.upscale.picture import Picture, from_tensor, to_tensor
 from wbsr.upscale.reading import read_picture
-from wbsr.upscale.writing import check_target, write_bytes, write_picture
+from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_models.upscaler import DynamicUpscaler, Report
 
@@ -47,7 +48,7 @@ class Outcome:
     def save(self, path: Path, settings: dict[str, Any]) -> None:
         """Write the JSON report."""
         content = {"settings": settings, "images": self.done, "failed": self.failed}
-        write_bytes((json.dumps(content, indent=2) + "\n").encode(), path)
+        write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, extras: Extras) -> Outcome:

@@ -6,7 +6,6 @@ Pillow writes everything but 16-bit colour, which it can't: PNG by OpenCV, TIFF 
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from wbsr.files import write_whole
 from wbsr.upscale.picture import Picture, Pixels
 
 _FORMATS = {
@@ -57,18 +57,7 @@ def write_picture(picture: Picture, path: Path) -> None:
         ValueError: the format can't hold its alpha or its 16 bits, or another ending.
         OSError: the file can't be written; none is left behind.
     """
-    write_bytes(encode(picture, path), path)
-
-
-def write_bytes(data: bytes, path: Path) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    write_whole(path, encode(picture, path))
 
 
 def encode(picture: Picture, path: Path) -> bytes:

@@ -16,11 +16,12 @@ import cv2
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from wbsr.files import write_whole
 from wbsr_data.bicubic import Bytes, to_8_bits
 from wbsr_data.images import decode_pixels
 from wbsr_data.preparation.journal import Journal
 from wbsr_data.preparation.recipe import Recipe, scale_of
-from wbsr_data.preparation.stores import SUFFIX, Shape, Store, write_text
+from wbsr_data.preparation.stores import SUFFIX, Shape, Store
 from wbsr_data.preparation.target import META, Target
 from wbsr_data.sources import Source, find_sources
 from wbsr_data.workers import in_workers
@@ -105,7 +106,7 @@ def _finish(shapes: Mapping[str, Shape], target: Target, stores: Mapping[str, St
         scale = scale_of(folder)
         store.finish({key: (h // scale, w // scale) for key, (h, w) in shapes.items()}, target.compression)
     if not target.lmdb:
-        write_text(target.out / META, "".join(f"{key}{SUFFIX} ({h},{w},3)\n" for key, (h, w) in shapes.items()))
+        write_whole(target.out / META, "".join(f"{key}{SUFFIX} ({h},{w},3)\n" for key, (h, w) in shapes.items()))
 
 
 def _unfinished(sources: Sequence[Source], journal: Journal, stores: Mapping[str, Store]) -> list[Source]:

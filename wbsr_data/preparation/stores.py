@@ -6,13 +6,13 @@ LMDB commits.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from wbsr.files import PART, write_whole
+
 SUFFIX = ".png"
-_PART = ".part"
 _FIRST_SIZE = 2**28  # bytes that an LMDB may hold at first; doubled as often as needed
 
 Shape = tuple[int, int]  # height, width
@@ -42,14 +42,12 @@ class FolderStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        for left_over in path.glob(f".*{_PART}"):
+        for left_over in path.glob(f".*{PART}"):
             left_over.unlink(missing_ok=True)
 
     def put(self, images: Mapping[str, bytes]) -> None:
         for key, data in images.items():
-            beside = self.path / f".{key}.{os.getpid()}{_PART}"
-            beside.write_bytes(data)
-            beside.replace(self.path / f"{key}{SUFFIX}")
+            write_whole(self.path / f"{key}{SUFFIX}", data)
 
     def lacks(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if not (self.path / f"{key}{SUFFIX}").is_file()]
@@ -92,14 +90,7 @@ class LmdbStore:
     def finish(self, shapes: Mapping[str, Shape], compression: int) -> None:
         self._env.sync(True)
         lines = (f"{key}{SUFFIX} ({height},{width},3) {compression}\n" for key, (height, width) in shapes.items())
-        write_text(self.path / "meta_info.txt", "".join(lines))
+        write_whole(self.path / "meta_info.txt", "".join(lines))
 
     def close(self) -> None:
         self._env.close()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

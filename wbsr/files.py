@@ -1,0 +1,39 @@
+"""Files that are whole or absent: written under a hidden name beside, and renamed into place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PART = ".part"  # how hidden names end
+
+
+@contextmanager
+def beside(target: Path, durable: bool = False) -> Iterator[Path]:
+    """A name to write to, which becomes `target` when the block ends and is removed when it fails.
+
+    Args:
+        target: a file of that name is replaced, or stays as it was.
+        durable: survive a crash of the whole machine too, at the cost of waiting for the disk.
+
+    Raises:
+        OSError: the file can't be written or renamed.
+    """
+    path = target.with_name(f".{target.name}.{os.getpid()}{PART}")
+    try:
+        yield path
+        if durable:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        path.replace(target)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(target: Path, content: bytes | memoryview | str, durable: bool = False) -> None:
+    """Write a file whole or not at all, text in UTF-8; arguments and errors as for `beside`."""
+    with beside(target, durable) as path:
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
