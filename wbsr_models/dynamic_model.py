@@ -51,6 +51,8 @@ class DynamicSRModel(SharedValidation):
         super().__init__(opt)
         self.supernet: Supernet = self.get_bare_model(self.net_g)
         self.reports: list[Report] = []
+        self._map_folder: Path | None = None
+        self._is_timed = False
         unfixed = [name for name, routing in self.dynamic.requests() if not routing.fixed]
         if not self.is_train and unfixed and self.thresholds is None:
             raise ValueError(
@@ -144,6 +146,9 @@ class DynamicSRModel(SharedValidation):
             options.max_tile,
             error_table=self.error_table,
             class_shares=class_shares,
+            memory_mb=options.memory_mb,
+            precision=options.precision,
+            self_ensemble=options.self_ensemble,
         )
 
     def _validate(

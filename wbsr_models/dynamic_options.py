@@ -16,6 +16,7 @@ from typing import Any
 
 from wbsr.options import parse
 from wbsr_models.policy import Cost, Over, Routing
+from wbsr_models.precision import Precision
 from wbsr_models.tiling import DEFAULT_HALO
 
 
@@ -26,9 +27,10 @@ class DynamicOptions:
     `routing`, `budget` (one number), `alpha` and `cost` are those of `wbsr_models.policy.Routing`. A list as `budget`
     lets a test measure each of them, after what `routing` says (for `budget` and `eq16`: the first). `budget_over` says
     what a budget is kept over: every `image`, the default for one number, or the mean of the test `set`, for a list.
-    `patch_size` in LR pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare`
-    lets a test also measure the full network, every subnet, the full network on whole images (`dense`) and `bicubic`,
-    as a list of budgets does; `save_map` saves the subnet map beside each SR image.
+    `halo`, `max_tile`, `precision`, `memory_mb` and `self_ensemble` are those of `DynamicUpscaler`. `patch_size` in LR
+    pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare` lets a test also
+    measure the full network, every subnet, the full network on whole images (`dense`) and `bicubic`, as a list of
+    budgets does; `save_map` saves the subnet map beside each SR image.
     """
 
     routing: str = "paper"
@@ -38,6 +40,9 @@ class DynamicOptions:
     budget_over: Over | None = None
     halo: int = DEFAULT_HALO
     max_tile: int = 256
+    precision: Precision = "float32"
+    memory_mb: float | None = None
+    self_ensemble: bool = False
     patch_size: int | None = None
     thresholds: tuple[float, ...] | None = None
     compare: bool = False

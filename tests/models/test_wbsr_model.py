@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from wbsr_arch import Subnet, Supernet
-from wbsr_models import WBSRModel
+from wbsr_models import DynamicUpscaler, WBSRModel
 from wbsr_models.strategy import match_weights
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
@@ -191,6 +191,24 @@ def test_a_resumed_model_goes_on_as_if_never_stopped(block, tmp_path):
     for name, weight in weights(resumed).items():
         assert torch.equal(weight, weights(whole)[name]), name
     assert resumed.network_metadata("net_g")["wbsr"]["training"]["iteration"] == 7
+
+
+def test_the_settings_of_the_engine_reach_validation():
+    settings = {"halo": 1, "max_tile": 16, "precision": "bf16", "self_ensemble": True}
+    opt = options()
+    opt["val"] = {"dynamic": {"routing": "full", **settings}}
+    model = WBSRModel(opt)
+    model.upscaler = model._make_upscaler(None)
+    model.feed_data(batch(1))
+    model.test()
+    expected = DynamicUpscaler(model.supernet, None, 8, routing="full", **settings)(model.lq)[0]
+    plain = DynamicUpscaler(model.supernet, None, 8, routing="full", halo=1, max_tile=16)(model.lq)[0]
+    assert torch.equal(model.output, expected)
+    assert not torch.equal(model.output, plain)
+    opt = options()
+    opt["val"] = {"dynamic": {"routing": "full", "memory_mb": 0.001}}
+    with pytest.raises(ValueError, match="memory_mb must be at least"):
+        WBSRModel(opt)._make_upscaler(None)(model.lq)
 
 
 @pytest.mark.parametrize("layout", ["stock", "bare", "WBSR", "EMA"])
