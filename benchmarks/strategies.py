@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,14 @@ from wbsr_data.bicubic import crop_to_multiple, resize, to_8_bits
 from wbsr_data.difficulty import thresholds
 from wbsr_data.gradient import gradient_score
 from wbsr_data.images import SUFFIXES, decode_pixels
+from wbsr_models.memory import keep_freed_blocks
 from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
 
 ARMS = {
     "random": StrategyOptions("random"),
     "random, p = 1": StrategyOptions("random", power=1.0),
+    "random, p = 2": StrategyOptions("random", power=2.0),
+    "random, match": StrategyOptions("random", match=True),
     "sandwich, 1": StrategyOptions("sandwich", 1),
     "sandwich, 1, p = 1": StrategyOptions("sandwich", 1, power=1.0),
     "sandwich, 2": StrategyOptions("sandwich", 2),
@@ -45,7 +49,9 @@ ARMS = {
     "full network alone": None,
 }
 REFERENCE = "sandwich, 1"
+COUNTS = ("steps", "CPU s")  # of a run's training: what the same FLOPs come to
 SCALE, BATCH, PATCH, RATE, CLASSES, CROP, BORDER = 2, 8, 16, 2e-3, 10, 128, 2
+LAYOUT = torch.channels_last  # by an eighth faster here
 
 Pair = tuple[Tensor, Tensor]  # LR and HR image, uint8 RGB (3, H, W)
 
@@ -71,7 +77,7 @@ def batches(pairs: list[Pair], seed: int) -> Iterator[Pair]:
     while True:
         drawn = [_patch(pairs[rng.integers(len(pairs))], rng) for _ in range(BATCH)]
         lr, hr = (torch.stack(part).float() / 255 for part in zip(*drawn, strict=True))
-        yield lr, hr
+        yield lr.contiguous(memory_format=LAYOUT), hr
 
 
 def _patch(pair: Pair, rng: np.random.Generator) -> Pair:
@@ -87,13 +93,15 @@ def _patch(pair: Pair, rng: np.random.Generator) -> Pair:
 def make_supernet(seed: int) -> Supernet:
     torch.manual_seed(seed)
     backbone = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 8, "upscale": SCALE}
-    return Supernet(backbone, widths=[8, 12, 16], depths=[2, 4, 8])
+    return Supernet(backbone, widths=[8, 12, 16], depths=[2, 4, 8]).to(memory_format=LAYOUT)
 
 
-def train(arm: StrategyOptions | None, pairs: list[Pair], limits: Tensor, seed: int, budget: float) -> Supernet:
-    """Train until the FLOPs of `budget` steps of the full network are spent."""
+def train(
+    arm: StrategyOptions | None, pairs: list[Pair], limits: Tensor, seed: int, budget: float
+) -> tuple[Supernet, int]:
+    """Train until the FLOPs of `budget` steps of the full network are spent; the supernet and its number of steps."""
     net = make_supernet(seed)
-    optimizer = torch.optim.Adam(net.parameters(), RATE)
+    optimizer = torch.optim.Adam(net.parameters(), RATE, fused=True)
     stream, spent, step = batches(pairs, seed), 0.0, 0
     while spent < budget:
         for group in optimizer.param_groups:
@@ -101,7 +109,7 @@ def train(arm: StrategyOptions | None, pairs: list[Pair], limits: Tensor, seed: 
         subnets = [net.full] if arm is None else draw_subnets(arm, net.flops, seed, step)
         train_step(net, subnets, arm or StrategyOptions(), next(stream), limits, optimizer)
         spent, step = spent + sum(map(net.share, subnets)), step + 1
-    return net
+    return net, step
 
 
 def train_step(
@@ -136,10 +144,11 @@ def evaluate(net: Supernet, pairs: list[Pair]) -> dict[str, float]:
     found: dict[str, float] = {}
     weights = torch.tensor([65.481, 128.553, 24.966]).view(3, 1, 1) / 255
     for subnet in net.subnets:
-        network, values = net.extract(subnet), []
+        network, values = net.extract(subnet).to(memory_format=LAYOUT), []
         for lr, hr in pairs:
             lr, hr = _centre(lr, hr)
-            sr = network(lr[None].float() / 255)[0].clamp(0, 1).mul(255).round() / 255
+            sr = network((lr[None].float() / 255).contiguous(memory_format=LAYOUT))[0]
+            sr = sr.clamp(0, 1).mul(255).round() / 255
             error = ((sr - hr.float() / 255) * weights).sum(0)[BORDER:-BORDER, BORDER:-BORDER]
             values.append(-10 * math.log10(error.square().mean().item()))
         found[str(subnet)] = float(np.mean(values))
@@ -159,24 +168,37 @@ def class_limits(pairs: list[Pair]) -> Tensor:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table: PSNR of the reference strategy in dB, and the others' difference to it, mean and standard
-    deviation over seeds."""
-    names = [key for key in rows[0] if key not in ("arm", "seed", "budget")]
-    columns = ["mean of nine", *names]
+    """A Markdown table: the reference strategy's PSNR in dB, and the others' difference to it over the seeds that both
+    have, mean and standard deviation. Without rows of the reference, the first arm that has rows takes its place."""
+    subnets = [key for key in rows[0] if key not in ("arm", "seed", "budget", *COUNTS)]
+    columns = ["mean of nine", *subnets]
     for row in rows:
-        row["mean of nine"] = float(np.mean([row[name] for name in names]))
-    base = {row["seed"]: row for row in rows if row["arm"] == REFERENCE}
-    lines = ["| strategy | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
-    for arm in dict.fromkeys(row["arm"] for row in rows):
+        row["mean of nine"] = float(np.mean([row[name] for name in subnets]))
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    reference = REFERENCE if REFERENCE in arms else arms[0]
+    base = {row["seed"]: row for row in rows if row["arm"] == reference}
+    header = ["strategy", "seeds", *COUNTS, *columns]
+    lines = [_line(header), "|" + "---|" * len(header)]
+    for arm in sorted(arms, key=lambda arm: arm != reference):
         own = [row for row in rows if row["arm"] == arm and row["seed"] in base]
-        cells = []
-        for column in columns:
-            gains = [row[column] - base[row["seed"]][column] for row in own]
-            spread = f" ± {np.std(gains, ddof=1):.2f}" if len(gains) > 1 else ""
-            plain = arm == REFERENCE
-            cells.append(f"{np.mean([row[column] for row in own]):.2f}" if plain else f"{np.mean(gains):+.2f}{spread}")
-        lines.append(f"| {arm} | {len(own)} | " + " | ".join(cells) + " |")
+        counts = [f"{np.mean([row[name] for row in own]):.0f}" if own else "" for name in COUNTS]
+        plain = arm == reference
+        cells = [_cell([row[c] - (0 if plain else base[row["seed"]][c]) for row in own], plain) for c in columns]
+        lines.append(_line([arm, str(len(own)), *counts, *cells]))
     return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(values: list[float], plain: bool) -> str:
+    """Mean, and of differences the spread over seeds; empty without a seed in common with the reference."""
+    if not values:
+        return ""
+    if plain:
+        return f"{np.mean(values):.2f}"
+    return f"{np.mean(values):+.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
 
 
 def main() -> None:
@@ -189,6 +211,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=500, help="training cost in steps of the full network")
     parser.add_argument("--images", type=int, default=60, help="images of train_hr to train on")
     options = parser.parse_args()
+    keep_freed_blocks()
     options.results.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
     rows = [row for row in rows if row["budget"] == options.budget]
@@ -199,8 +222,10 @@ def main() -> None:
         test = read_pairs(options.data / "Set5") + read_pairs(options.data / "Set14")
         limits = class_limits(pairs)
     for arm, seed in tqdm(todo, desc="training", unit="run"):
-        net = train(ARMS[arm], pairs, limits, seed, options.budget)
-        rows.append({"arm": arm, "seed": seed, "budget": options.budget, **evaluate(net, test)})
+        start = time.process_time()
+        net, steps = train(ARMS[arm], pairs, limits, seed, options.budget)
+        counts = dict(zip(COUNTS, (steps, time.process_time() - start), strict=True))
+        rows.append({"arm": arm, "seed": seed, "budget": options.budget, **counts, **evaluate(net, test)})
         with options.results.open("a") as file:
             file.write(json.dumps(rows[-1]) + "\n")
     sys.stdout.write(table(rows))

@@ -16,7 +16,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from tqdm import tqdm
 from wbsr.devices import pick_device
 from wbsr_arch.backbone import build
 from wbsr_arch.supernet import Supernet
+from wbsr_models.memory import keep_freed_blocks
 
 RCAN = {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_group": 10, "num_block": 20, "upscale": 4}
 NETWORKS: dict[str, tuple[dict[str, Any], list[int]]] = {
@@ -67,8 +68,8 @@ def compare(ours: Callable[[], float], theirs: Callable[[], float], repeats: int
     return statistics.median(mine), statistics.median(stock), statistics.median(ratios), ratios[0], ratios[-1]
 
 
-def rows(name: str, options: argparse.Namespace, device: torch.device) -> list[str]:
-    """The lines of one architecture."""
+def rows(name: str, options: argparse.Namespace, device: torch.device) -> Iterator[str]:
+    """The lines of one architecture, each as soon as it is measured."""
     backbone, depths = NETWORKS[name]
     torch.manual_seed(0)
     lr = torch.rand(options.batch, 3, options.patch, options.patch, device=device)
@@ -79,7 +80,6 @@ def rows(name: str, options: argparse.Namespace, device: torch.device) -> list[s
     built = time.process_time() - start
     cheapest = supernet.subnets[0]
     alone = supernet.extract(cheapest).train().requires_grad_(True)
-    lines = []
     for what, ours, theirs in (
         (f"full ({built:.1f} s to build)", stepper(supernet, supernet, lr, hr), stepper(stock, stock, lr, hr)),
         (
@@ -89,10 +89,7 @@ def rows(name: str, options: argparse.Namespace, device: torch.device) -> list[s
         ),
     ):
         mine, other, ratio, least, most = compare(ours, theirs, options.repeats, f"{name} {what}")
-        lines.append(
-            f"{name:12} {what:24} {1000 * mine:10.1f} {1000 * other:10.1f} {ratio:7.3f} ({least:.3f} to {most:.3f})"
-        )
-    return lines
+        yield f"{name:12} {what:24} {1000 * mine:10.1f} {1000 * other:10.1f} {ratio:7.3f} ({least:.3f} to {most:.3f})\n"
 
 
 def main() -> None:
@@ -105,6 +102,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = pick_device(options.device)
+    if device.type == "cpu":
+        keep_freed_blocks()  # as WBSRModel does
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     sys.stdout.write(
         f"torch {torch.__version__}, {name}, {torch.get_num_threads()} threads; batch {options.batch}, patch "
@@ -112,8 +111,9 @@ def main() -> None:
         f"{'network':12} {'subnet':24} {'ours ms':>10} {'stock ms':>10} {'ratio':>7}\n"
     )
     for network in options.networks:
-        sys.stdout.write("\n".join(rows(network, options, device)) + "\n")
-        sys.stdout.flush()
+        for line in rows(network, options, device):
+            sys.stdout.write(line)
+            sys.stdout.flush()
 
 
 def _synchronise(device: torch.device) -> None:

@@ -40,9 +40,11 @@ def check(options: Mapping[str, Any]) -> type[nn.Module]:
 
     Raises:
         ValueError: the type is missing or unknown, or an argument is missing.
-        TypeError: the architecture has no such argument.
+        TypeError: the options are no block of keys, or the architecture has no such argument.
     """
-    if "type" not in options:
+    if not isinstance(options, Mapping):
+        raise TypeError(f"backbone must be a block of keys, such as {{type: RCAN, ...}}, got {options!r}")
+    if not isinstance(options.get("type"), str):
         raise ValueError("backbone must name its architecture: add `type: MSRResNet`, for example")
     cls = architecture(options["type"])
     known = inspect.signature(cls).parameters
@@ -65,9 +67,11 @@ def integer_argument(options: Mapping[str, Any], argument: str, role: str) -> in
         role: the supernet option that names it, `width_arg` or `depth_arg`, for the error.
 
     Raises:
-        ValueError: the architecture has no such argument, or no whole number in it.
+        ValueError: no name, the architecture has no such argument, or no whole number in it.
     """
     known = inspect.signature(architecture(options["type"])).parameters
+    if not isinstance(argument, str):
+        raise ValueError(f"{role} must name an argument of backbone {options['type']}, got {argument!r}")
     if argument not in known:
         hint = suggest(argument, known)
         raise ValueError(f"{role} names {argument!r}, which backbone {options['type']} does not take{hint}")

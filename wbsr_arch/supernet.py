@@ -137,8 +137,6 @@ def _check_arguments(
     width_arg: str = "num_feat",
     depth_arg: str = "num_block",
 ) -> None:
-    if not isinstance(backbone, Mapping):
-        raise TypeError(f"backbone must be a block of keys, such as {{type: RCAN, ...}}, got {backbone!r}")
     backbones.check(backbone)
     _check_values("widths", widths, backbones.integer_argument(backbone, width_arg, "width_arg"), width_arg)
     _check_values("depths", depths, backbones.integer_argument(backbone, depth_arg, "depth_arg"), depth_arg)

@@ -72,9 +72,9 @@ class DynamicSRModel(SharedValidation):
             # the first, options may change the others.
             if not self.is_train and (self.thresholds, self.patch_size) == (metadata.thresholds, metadata.patch_size):
                 self.error_table = metadata.error_table
-        key = param_key if param_key in content else "params"
-        _check_weights(self.get_bare_model(net), content.get(key, content), load_path)
-        super().load_network(net, load_path, strict, key if key in content else None)
+        key = next((key for key in (param_key, "params", "params_ema") if key in content), None)
+        _check_weights(self.get_bare_model(net), content if key is None else content[key], load_path)
+        super().load_network(net, load_path, strict, key)
 
     def network_metadata(self, net_label: str) -> dict[str, Any]:
         """The `wbsr` entry of the checkpoint."""

@@ -209,7 +209,10 @@ def load_supernet(path: str | Path) -> tuple[Supernet, Metadata]:
     metadata = read_metadata(content, path)
     if metadata is None:
         raise ValueError(f"weights {path} is a stock checkpoint without a `wbsr` entry: train it by WBSRModel first")
-    supernet = Supernet(**{key: value for key, value in metadata.network.items() if key != "type"})
+    try:
+        supernet = Supernet(**{key: value for key, value in metadata.network.items() if key != "type"})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"weights {path}: wbsr:network describes no supernet that can be built: {error}") from error
     weights = content.get("params_ema", content.get("params"))
     if not isinstance(weights, Mapping):
         raise ValueError(f"weights {path} hold no `params`: they are damaged, or another kind of file")

@@ -113,6 +113,8 @@ def test_cost_and_parameters_are_the_papers(backbone, depths, costs, parameters)
         ({"depths": [0, 3]}, "depths must be whole numbers of at least 1, got 0"),
         ({"depths": [1, 4]}, "depths must not exceed the backbone's num_block of 3, got 4"),
         ({"depth_arg": "num_layers"}, "depth_arg names 'num_layers', which backbone MSRResNet does not take"),
+        ({"depth_arg": None}, "depth_arg must name an argument of backbone MSRResNet, got None"),
+        ({"backbone": {"type": 3}}, "backbone must name its architecture: add `type: MSRResNet`"),
         ({"backbone": {"type": "MSRResnet"}}, "did you mean 'MSRResNet'"),
         ({"backbone": {"num_feat": 16}}, "backbone must name its architecture"),
         ({"backbone": {"type": "RCAN", "num_out_ch": 3}}, "backbone RCAN needs the argument 'num_in_ch': add it"),
@@ -129,6 +131,11 @@ def test_what_the_backbone_cannot_hold_is_refused(change, message):
 def test_an_unknown_backbone_argument_is_refused():
     with pytest.raises(TypeError, match="has no argument 'num_feet': did you mean 'num_feat'"):
         Supernet({**SMALL["MSRResNet"], "num_feet": 16}, widths=[8, 16], depths=[1, 3])
+
+
+def test_a_backbone_that_is_no_block_is_refused():
+    with pytest.raises(TypeError, match=r"backbone must be a block of keys, such as {type: RCAN, ...}, got None"):
+        Supernet(None, widths=[8, 16], depths=[1, 3])
 
 
 def test_packed_attention_weights_are_refused():

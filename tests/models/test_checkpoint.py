@@ -87,11 +87,28 @@ def test_an_entry_of_another_kind_is_refused(entry):
 def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "net.pth"
     save(path, Metadata(NETWORK, 16).plain())
-    path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(ValueError, match=r"net.pth can't be read as a checkpoint: damaged, or another kind of file"):
-        load_checkpoint(path)
+    whole = path.read_bytes()
+    for content in (whole[:-500], whole[:100], b"", b"not a pickle", b"\x80\x02."):  # the last: IndexError in torch
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"net.pth can't be read as a checkpoint: damaged, or another kind of fi"):
+            load_checkpoint(path)
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         load_checkpoint(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({}, "missing 3 required positional arguments"),
+        ({**NETWORK, "backbone": None}, "backbone must be a block of keys"),
+        ({**NETWORK, "widths": [4, 9]}, "widths must not exceed the backbone's num_feat of 8, got 9"),
+        ({**NETWORK, "dupths": [1]}, "unexpected keyword argument 'dupths'"),
+    ],
+)
+def test_an_entry_whose_network_cannot_be_built_is_told_with_the_file(network, message, tmp_path):
+    save(tmp_path / "net.pth", Metadata(network, 16).plain())
+    with pytest.raises(ValueError, match=rf"net.pth: wbsr:network describes no supernet .*: .*{message}"):
+        load_supernet(tmp_path / "net.pth")
 
 
 def test_weights_of_another_network_than_the_entry_says_are_refused(tmp_path):
