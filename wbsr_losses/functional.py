@@ -29,7 +29,7 @@ import math
 
 import torch
 
-from .gaussian_density import gaussian_log_density
+from .gaussian_density import gaussian_log_density, spheres_log_density
 from .laplace_density import laplace_log_density
 from .mixture import GaussianMixture
 
@@ -92,9 +92,7 @@ def bd_loss_monte_carlo(pred: torch.Tensor, target: torch.Tensor, samples: torch
     """
     count, dimension = samples.shape
     _check(pred, dimension, sigma)
-    even = samples.new_full((count,), 1 / count)
-    spheres = (sigma**2 * torch.eye(dimension, dtype=torch.float64, device=samples.device)).expand(count, -1, -1)
-    log_others = gaussian_log_density(pred.flatten(2), even, samples, spheres) + math.log(count)
+    log_others = spheres_log_density(pred.flatten(2), samples, sigma) + math.log(count)
     squares = (pred - target).square()
     log_peak = -0.5 * dimension * math.log(2 * math.pi * sigma**2)
     log_own = log_peak - squares.sum(1).flatten(1) / (2 * sigma**2)

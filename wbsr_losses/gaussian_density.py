@@ -62,6 +62,40 @@ def gaussian_log_density(
     return with_slope(x, work)
 
 
+def spheres_log_density(x: torch.Tensor, centres: torch.Tensor, sigma: float) -> torch.Tensor:
+    """log of the mean over i of N(x; m_i, σ²I): as `gaussian_log_density`, of many equal spheres, by their distances.
+
+    Args:
+        x: points (N, D, P), float32 or float64; the result has the same precision.
+        centres: m (S, D).
+        sigma: σ > 0.
+
+    Returns:
+        log-densities (N, P).
+    """
+    count, dimension = centres.shape
+    unit = math.sqrt(2) * sigma
+    centres, units = centres.detach().to(x), (centres.detach().double() / unit).to(x)
+    log_scale = -math.log(count) - 0.5 * dimension * math.log(2 * math.pi * sigma**2)
+
+    def work(x: torch.Tensor, wanted: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        value = x.new_empty(x.shape[0], x.shape[2])
+        slope = torch.empty_like(x) if wanted else None
+        for n, p in blocks(x, 3 * count):
+            points = x[n, :, p]
+            scaled, log_parts = points / unit, x.new_zeros(())
+            for d in range(dimension):
+                z = scaled[:, d, None] - units[:, d, None]  # (n, S, p)
+                log_parts = torch.addcmul(log_parts, z, z, value=-1, out=z)
+            own, shares = value_and_shares(log_parts, 1)
+            value[n, p] = own.add_(log_scale)
+            if slope is not None:
+                slope[n, :, p] = torch.matmul(centres.T, shares).sub_(points).div_(sigma**2)
+        return value, slope
+
+    return with_slope(x, work)
+
+
 def _log_parts(points: torch.Tensor, rows: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
     """log φ_i N(x; μ_i, S_i), (n, L, p), of the points (1, x), (n, 1 + D, p)."""
     log_parts = log_scale
