@@ -2,18 +2,22 @@
 
     python benchmarks/loss_ablation.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...]
 
+The arms are plain losses and forms of BDLoss over a decade of σ or b, such as `laplace pixel, b 0.01`, and each of them
+`late`: L1 for the first 70 % (the sample-level stage), then the loss that is named. Without --arms those of the table
+are run; a name that isn't known is answered with all of them.
+
 DIR holds `train_hr`, `Set5` and `Set14`, HR images each; LR images are made from them by MATLAB's bicubic. Every arm
 trains MSRResNet (16 wide, 4 blocks, x4) for 1,000 iterations of 16 patches of 48 x 48 HR pixels with Adam; the arms of
-one seed share their initial weights and every batch, so that differences between arms are paired. A `late` arm is L1
-for the first 70 % (the sample-level stage) and takes its loss for the rest. Classes are patches of 16 x 16 LR
-pixels of the test images by `gradient_score`, cut where the training images have the paper's shares of easy (48.8 %),
-medium (34.6 %) and hard (16.6 %) patches. A row is appended to FILE as soon as its run ends, and rows that stand there
-already are not run again.
+one seed share their initial weights and every batch, so that differences between arms are paired. Classes are patches
+of 16 x 16 LR pixels of the test images by `gradient_score`, cut where the training images have the paper's shares of
+easy (48.8 %), medium (34.6 %) and hard (16.6 %) patches. A row is appended to FILE as soon as its run ends, and rows
+that stand there already are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -39,6 +43,7 @@ from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
 from wbsr_data.gradient import gradient_score  # noqa: E402
 from wbsr_losses import BDLoss  # noqa: E402
+from wbsr_models.memory import keep_freed_blocks  # noqa: E402
 
 SCALE, BORDER = 4, 4
 PATCH, CELL = 12, 16  # LR pixels: training patches, and the patches that have classes
@@ -46,6 +51,22 @@ BATCH, ITERATIONS, RATE = 16, 1000, 1e-3
 SHARES = {"easy": 0.488, "medium": 0.346, "hard": 0.166}
 AS_LARGE_AS_L1 = 12.0  # gradients of MSE times this have about the size of L1's, after 700 iterations
 SAMPLE_LEVEL = 0.7  # the share of iterations after which the class-level stage begins
+SIGMAS = (0.003, 0.005, 0.01, 0.02, 0.03, 0.05)
+STRENGTHS = (0.25, 0.5, 1.0)
+IN_THE_TABLE = (
+    "L1",
+    "MSE",
+    "laplace pixel, b 0.01",
+    "laplace pixel, b 0.05",
+    "laplace residual, b 0.01",
+    "gaussian pixel, sigma 0.005",
+    "gaussian pixel, sigma 0.01",
+    "gaussian pixel, sigma 0.05",
+    "gaussian residual, sigma 0.01",
+    "late MSE",
+    "late laplace pixel, b 0.01",
+    "late gaussian pixel, sigma 0.01",
+)
 
 Image = npt.NDArray[np.uint8]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -174,6 +195,16 @@ def _psnr(mean_square: float) -> float:
     return -10 * math.log10(mean_square)
 
 
+def l1(pred: Tensor, hr: Tensor, lr: Tensor) -> Tensor:
+    """L1."""
+    return F.l1_loss(pred, hr)
+
+
+def mse(weight: float, pred: Tensor, hr: Tensor, lr: Tensor) -> Tensor:
+    """MSE times `weight`."""
+    return weight * F.mse_loss(pred, hr)
+
+
 def bd_loss(hr: Path, start: float = 0.0, **options: Any) -> Arm:
     """An arm of BDLoss; its mixture is fitted to the training images."""
     scale = {"scale": SCALE} if options.get("y") == "residual" else {}
@@ -182,37 +213,23 @@ def bd_loss(hr: Path, start: float = 0.0, **options: Any) -> Arm:
 
 
 def arms(hr: Path) -> dict[str, Callable[[], Arm]]:
-    """All arms by name, the most telling first. Squared losses weigh more in the last stage, since Adam is used to L1.
+    """All arms by name. Squared losses weigh more in the last stage, since Adam is used to L1.
 
     A squared loss has gradients a twelfth of L1's there, and Adam remembers those for 1,000 iterations.
     """
-    late = {"start": SAMPLE_LEVEL}
-    squared: dict[str, Any] = {**late, "loss_weight": AS_LARGE_AS_L1}
-    residual: dict[str, Any] = {"y": "residual"}
-    weighted: dict[str, Any] = {"y": "texture", "form": "weighted", "noise_sigma": 0.02}
-    laplace: dict[str, Any] = {"form": "laplace"}
-    make = partial(partial, bd_loss, hr)
-    return {
-        "L1": lambda: Arm(lambda pred, hr, lr: F.l1_loss(pred, hr)),
-        "late MSE": lambda: Arm(lambda pred, hr, lr: AS_LARGE_AS_L1 * F.mse_loss(pred, hr), SAMPLE_LEVEL),
-        "late weighted texture, strength 0.25": make(strength=0.25, **weighted, **late),
-        "late weighted texture, strength 0.5": make(strength=0.5, **weighted, **late),
-        "late gaussian pixel, sigma 0.01": make(noise_sigma=0.01, **squared),
-        "late gaussian residual, sigma 0.005": make(noise_sigma=0.005, **residual, **squared),
-        "late laplace pixel, b 0.01": make(noise_sigma=0.01, **laplace, **late),
-        "late laplace pixel, b 0.03": make(noise_sigma=0.03, **laplace, **late),
-        "late laplace residual, b 0.001": make(noise_sigma=0.001, **laplace, **residual, **late),
-        "weighted texture, strength 0.25": make(strength=0.25, **weighted),
-        "MSE": lambda: Arm(lambda pred, hr, lr: F.mse_loss(pred, hr)),
-        "gaussian pixel, sigma 0.01": make(noise_sigma=0.01),
-        "gaussian residual, sigma 0.01": make(noise_sigma=0.01, **residual),
-        "laplace pixel, b 0.01": make(noise_sigma=0.01, **laplace),
-        "laplace residual, b 0.01": make(noise_sigma=0.01, **laplace, **residual),
-        "gaussian pixel, sigma 0.05": make(noise_sigma=0.05),
-        "gaussian residual, sigma 0.05": make(noise_sigma=0.05, **residual),
-        "laplace pixel, b 0.05": make(noise_sigma=0.05, **laplace),
-        "laplace residual, b 0.05": make(noise_sigma=0.05, **laplace, **residual),
-    }
+    made: dict[str, Callable[[], Arm]] = {"L1": lambda: Arm(l1)}
+    for prefix, start in (("", 0.0), ("late ", SAMPLE_LEVEL)):
+        squared = AS_LARGE_AS_L1 if start else 1.0
+        made[f"{prefix}MSE"] = partial(Arm, partial(mse, squared), start)
+        for form, symbol, weight in (("laplace", "b", 1.0), ("gaussian", "sigma", squared)):
+            for y, sigma in itertools.product(("pixel", "residual"), SIGMAS):
+                options: dict[str, Any] = {"form": form, "y": y, "noise_sigma": sigma, "loss_weight": weight}
+                made[f"{prefix}{form} {y}, {symbol} {sigma}"] = partial(bd_loss, hr, start, **options)
+        for strength, sigma in itertools.product(STRENGTHS, (0.02, 0.05)):
+            options = {"form": "weighted", "y": "texture", "strength": strength, "noise_sigma": sigma}
+            name = f"{prefix}weighted texture, strength {strength}, sigma {sigma}"
+            made[name] = partial(bd_loss, hr, start, **options)
+    return made
 
 
 def trunk(pairs: list[Pair], seed: int, until: int, folder: Path) -> Training:
@@ -224,7 +241,7 @@ def trunk(pairs: list[Pair], seed: int, until: int, folder: Path) -> Training:
         training.optimizer.load_state_dict(state["optimizer"])
         training.done = until
     elif until:
-        training.run(lambda pred, hr, lr: F.l1_loss(pred, hr), until)
+        training.run(l1, until)
         torch.save({"net": training.net.state_dict(), "optimizer": training.optimizer.state_dict()}, file)
     return training
 
@@ -254,14 +271,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of train_hr, Set5 and Set14")
     parser.add_argument("--results", type=Path, default=Path("results/loss_ablation/rows.jsonl"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", help="names of arms; all of them if not given")
+    parser.add_argument("--arms", nargs="+", default=IN_THE_TABLE, help="those of the table if not given")
     options = parser.parse_args()
     hr, folder = options.data / "train_hr", options.results.parent
     folder.mkdir(parents=True, exist_ok=True)
     known = arms(hr)
+    unknown = sorted(set(options.arms) - set(known))
+    if unknown:
+        parser.error(f"no such arm: {', '.join(unknown)}. There are: {'; '.join(known)}")
+    keep_freed_blocks()
     rows = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
     done = {(row["arm"], row["seed"]) for row in rows}
-    todo = [(a, s) for a in options.arms or known for s in options.seeds if (a, s) not in done]
+    todo = [(a, s) for a in options.arms for s in options.seeds if (a, s) not in done]
     if todo:
         train, test = read_pairs(hr), read_pairs(options.data / "Set5") + read_pairs(options.data / "Set14")
         limits = class_limits(train)

@@ -210,6 +210,9 @@ def _check_shapes(pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
         raise ValueError(
             f"BDLoss takes RGB images (N, {CHANNELS}, H, W), got {tuple(pred.shape)}: use L1Loss for other channels"
         )
+    for name, tensor in (("prediction", pred), ("target", target)):
+        if not tensor.is_floating_point():
+            raise ValueError(f"the {name} must be floating point of range 0-1, got {tensor.dtype}: divide it by 255")
     if weight is not None and weight.shape not in {pred.shape, (pred.shape[0], 1, *pred.shape[2:])}:
         raise ValueError(f"weight must be (N, 1 or {CHANNELS}, H, W) as {tuple(pred.shape)}, got {tuple(weight.shape)}")
 
@@ -221,9 +224,10 @@ def _blame(pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None
             count = int((~torch.isfinite(tensor)).sum())
             remedy = "check the HR images" if name == "target" else "lower the learning rate or clip the gradient"
             raise ValueError(f"the {name} must be finite, got {count} values of NaN or infinity: {remedy}")
+    if weight is not None and weight.sum() == 0:
+        raise ValueError("the weight must not sum to 0, which reduction mean divides by: leave out such a batch")
     largest = pred.detach().abs().max().item()
     raise ValueError(
-        f"the loss is not finite, with predictions up to {largest:.3g} where 0-1 is meant"
-        + ("" if weight is None else f" and weights that sum to {weight.sum().item():.3g}")
-        + ": training has diverged, lower the learning rate"
+        f"the loss is not finite, with predictions up to {largest:.3g} where 0-1 is meant: training has diverged, "
+        "lower the learning rate"
     )

@@ -19,7 +19,8 @@ The gaussian scale for `per_channel` is the same with D = 1. The first three ten
 The paper calls the first term "a probability form of L1" while its Eq. 9 is Gaussian: hence both forms.
 
 Every function takes images (N, 3, H, W) in RGB, range 0-1 (predictions may leave it), float32 or float64, and returns
-the loss of every element (N, 3, H, W); what belongs to a pixel rather than to a channel is shared out equally.
+the loss of every element (N, 3, H, W); what belongs to a pixel rather than to a channel is shared out equally. A σ that
+is not positive, or a mixture or samples of another dimension than the images, is a ValueError.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import math
 
 import torch
 
-from .gaussian_density import gaussian_log_density
+from .gaussian_density import gaussian_log_density, spheres_log_density
 from .laplace_density import laplace_log_density
 from .mixture import GaussianMixture
 
@@ -45,6 +46,7 @@ def bd_loss_gaussian(
         sigma: σ > 0.
         per_channel: balance each channel by itself, under the mixture's marginals, instead of colours.
     """
+    _check(pred, mixture.dimension, sigma)
     flat = pred.flatten(2)
     noisy = mixture.noisy_covariances(sigma**2)
     if per_channel:
@@ -71,6 +73,7 @@ def bd_loss_laplace(pred: torch.Tensor, target: torch.Tensor, mixture: GaussianM
         mixture: p_train(y), of dimension 3.
         scale: b > 0, the noise's mean absolute value.
     """
+    _check(pred, mixture.dimension, scale)
     stds = mixture.covariances.diagonal(dim1=-2, dim2=-1).sqrt()
     log_density = laplace_log_density(pred.flatten(2), mixture.weights, mixture.means.T, stds.T, scale)
     return (pred - target).abs() + scale * _as_images(log_density, pred)
@@ -88,14 +91,20 @@ def bd_loss_monte_carlo(pred: torch.Tensor, target: torch.Tensor, samples: torch
         sigma: σ > 0.
     """
     count, dimension = samples.shape
-    even = samples.new_full((count,), 1 / count)
-    spheres = (sigma**2 * torch.eye(dimension, dtype=torch.float64, device=samples.device)).expand(count, -1, -1)
-    log_others = gaussian_log_density(pred.flatten(2), even, samples, spheres) + math.log(count)
+    _check(pred, dimension, sigma)
+    log_others = spheres_log_density(pred.flatten(2), samples, sigma) + math.log(count)
     squares = (pred - target).square()
     log_peak = -0.5 * dimension * math.log(2 * math.pi * sigma**2)
     log_own = log_peak - squares.sum(1).flatten(1) / (2 * sigma**2)
     log_density = torch.logaddexp(log_others, log_own) - math.log(count + 1)
     return squares + 2 * sigma**2 / dimension * _as_images(log_density, pred)
+
+
+def _check(pred: torch.Tensor, dimension: int, sigma: float) -> None:
+    if pred.shape[1] != dimension:
+        raise ValueError(f"the mixture or samples must have dimension {pred.shape[1]}, as the images, got {dimension}")
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be a positive number, got {sigma}")
 
 
 def _as_images(log_density: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,8 @@ class BDLossOptions:
     cache: bool
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.loss_weight):
+            raise ValueError(f"loss_weight must be finite, got {self.loss_weight}")
         self._check_mixture()
         self._check_noise()
         if (self.y == "residual") != (self.scale is not None):

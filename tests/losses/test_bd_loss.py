@@ -148,6 +148,7 @@ def test_the_mixture_travels_with_the_loss(file):
         ({"noise_sigma": 0}, ValueError, r"noise_sigma must be a number of at least 1e-05, got 0"),
         ({"noise_sigma": float("nan")}, ValueError, "noise_sigma must be a number of at least"),
         ({"noise_sigma": "2e-2"}, TypeError, "which YAML reads as text: write 2.0"),
+        ({"loss_weight": float("nan")}, ValueError, "loss_weight must be finite, got nan"),
         ({"form": "huber"}, ValueError, "form must be one of gaussian, laplace, monte_carlo, weighted, got 'huber'"),
         ({"reduction": "avg"}, ValueError, "reduction must be one of none, mean, sum, got 'avg'"),
         ({"mixture": None}, ValueError, "give either dataroot_gt .* or mixture .*, got neither"),
@@ -207,6 +208,21 @@ def test_what_is_not_finite_is_named(form, value, file):
         loss(pred, target, broken)
     with pytest.raises(ValueError, match="predictions up to 3e\\+38 where 0-1 is meant"):
         loss(torch.full_like(pred, 3e38), target)
+
+
+@FORMS
+def test_weights_that_sum_to_zero_are_named(form, file):
+    pred, target = batch()
+    with pytest.raises(ValueError, match="the weight must not sum to 0, which reduction mean divides by"):
+        BDLoss(**options(form, file))(pred, target, torch.zeros_like(pred))
+
+
+def test_images_of_whole_numbers_are_refused(file):
+    image = torch.zeros(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"the prediction must be floating point .* got torch.uint8: divide it by 255"):
+        BDLoss(mixture=file)(image.byte(), image)
+    with pytest.raises(ValueError, match=r"the target must be floating point .* got torch.int64"):
+        BDLoss(mixture=file)(image, image.long())
 
 
 class LargestTensor(TorchDispatchMode):

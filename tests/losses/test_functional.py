@@ -177,3 +177,28 @@ def test_rare_targets_are_predicted_better_than_by_plain_losses(seed):
     assert fit_long_tail(seed, lambda p, t: bd_loss_laplace(p, t, mixture, noise)) < 0.85 * l1
     weights = ImportanceWeights(mixture, 0.02, 1.0)
     assert fit_long_tail(seed, lambda p, t: weights(t) * (p - t).abs()) < 0.85 * l1
+
+
+@pytest.mark.parametrize("seed", range(100, 103))
+def test_laplace_helps_rare_targets_where_b_is_smaller_than_the_scale_of_their_tail(seed):
+    # b near or above the tail's 0.12 leaves nothing to pull a prediction back, and helps on some seeds alone
+    grid = torch.linspace(0, 1, 26)
+    weights = torch.exp(-grid / 0.12)
+    covariances = (0.02**2 * torch.eye(3)).repeat(26, 1, 1)
+    mixture = GaussianMixture(weights / weights.sum(), grid[:, None].expand(-1, 3), covariances)
+    l1 = fit_long_tail(seed, lambda p, t: (p - t).abs())
+    assert fit_long_tail(seed, lambda p, t: bd_loss_laplace(p, t, mixture, 0.05)) < 0.85 * l1
+
+
+@pytest.mark.parametrize("sigma", [0.0, -0.1, math.nan, math.inf])
+def test_a_sigma_that_is_not_positive_is_refused(mixture, sigma):
+    for loss, _ in forms(mixture, sigma).values():
+        with pytest.raises(ValueError, match=f"sigma must be a positive number, got {sigma}"):
+            loss(*images())
+
+
+def test_a_mixture_of_another_dimension_is_refused():
+    grey = GaussianMixture([1.0], [[0.5]], [[[0.1]]])
+    for loss, _ in forms(grey, 0.1).values():
+        with pytest.raises(ValueError, match="the mixture or samples must have dimension 3, as the images, got 1"):
+            loss(*images())

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from wbsr_losses.gaussian_density import gaussian_log_density
+from wbsr_losses.gaussian_density import gaussian_log_density, spheres_log_density
 from wbsr_losses.mixture import GaussianMixture
 
 
@@ -114,3 +114,17 @@ def test_a_second_derivative_is_refused():
     x = torch.rand(4, 3, dtype=torch.float64, requires_grad=True)
     with pytest.raises(NotImplementedError, match="differentiable once"):
         torch.autograd.grad(mixture.log_prob(x).sum(), x, create_graph=True)
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.01, 0.3])
+def test_spheres_are_a_mixture_with_equal_covariances(sigma):
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.rand(9, 3, generator=generator, dtype=torch.float64)
+    x = torch.rand(2, 3, 50, generator=generator, dtype=torch.float64).requires_grad_()
+    even = torch.full((9,), 1 / 9, dtype=torch.float64)
+    covariances = (sigma**2 * torch.eye(3, dtype=torch.float64)).expand(9, -1, -1)
+    got = spheres_log_density(x, centres, sigma)
+    expected = gaussian_log_density(x, even, centres, covariances)
+    torch.testing.assert_close(got, expected)
+    slopes = [torch.autograd.grad(value.sum(), x)[0] for value in (got, expected)]
+    torch.testing.assert_close(*slopes)
