@@ -219,8 +219,9 @@ def overhead(supernet: Supernet, lr: Tensor, thresholds: list[float], halo: int,
     """Share of the time of ours that is spent outside networks."""
     upscaler = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo)
     runner: TileRunner = upscaler._run
-    watches = [Stopwatch(runner.network(number), clock) for number in range(len(supernet.subnets))]
-    runner._networks.update(enumerate(watches))
+    upscaler(lr)
+    watches = [Stopwatch(network, clock) for network in runner._networks.values()]
+    runner._networks.update(zip(runner._networks, watches, strict=True))
     upscaler(lr)
     for watch in watches:
         watch.total = 0.0

@@ -1,7 +1,9 @@
 """Runs the tiles of one image: batches by (subnet, window) through extracted networks, stitched on one canvas.
 
 The image is laid out channels-last once, and windows are cut from it; each output is written to the canvas without its
-halo, so every pixel is written once. Memory is bounded by the batch: what a network needs per pixel is counted.
+halo, so every pixel is written once. Networks are trimmed to what the tile needs, but for compiled ones, of which there
+would be one for every kind of window, and self-ensembles. Memory is bounded by the batch: what a network needs per
+pixel is counted.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from wbsr_arch.supernet import Supernet
 from wbsr_models.memory import MEGABYTE, bytes_per_pixel, default_megabytes, keep_freed_blocks
 from wbsr_models.precision import Precision, dtype_of, ready
 from wbsr_models.tiling import Tile
+from wbsr_models.trimming import NO_MARGINS, Head, Margins, find_head, trim
 
 CanvasDevice = Literal["auto", "cpu", "same"]
 
@@ -63,7 +66,8 @@ class TileRunner:
         self.supernet = supernet
         self.precision, self.compile, self.self_ensemble = precision, compile, self_ensemble
         self.memory_mb, self.canvas_device, self.batch_pixels = memory_mb, canvas_device, batch_pixels
-        self._networks: dict[int, nn.Module] = {}
+        self._networks: dict[tuple[int, Margins], nn.Module] = {}
+        self._heads: dict[int, Head] = {}
         self._bytes_per_pixel: float | None = None
 
     @torch.no_grad()
@@ -76,17 +80,17 @@ class TileRunner:
         if lr.device.type == "cpu":
             keep_freed_blocks()
         image = lr[None].to(dtype_of(self.precision)).contiguous(memory_format=torch.channels_last)
-        groups: defaultdict[tuple[int, int, int], list[Tile]] = defaultdict(list)
+        groups: defaultdict[tuple[int, int, int, Margins], list[Tile]] = defaultdict(list)
         for tile in tiles:
-            groups[tile.subnet, tile.window_height, tile.window_width].append(tile)
+            groups[tile.subnet, tile.window_height, tile.window_width, self._margins(tile)].append(tile)
         limit = self.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
         limit = min(limit, self._affordable_pixels(lr))
         canvas: Tensor | None = None
-        for (subnet, height, width), members in groups.items():
+        for (_, height, width, _), members in groups.items():
             size = max(1, limit // (height * width))
             for first in range(0, len(members), size):
                 batch = members[first : first + size]
-                outputs = self._run(subnet, image, batch)
+                outputs = self._run(image, batch)
                 if canvas is None:
                     canvas = self._new_canvas(lr, outputs.shape[1])
                 for tile, output in zip(batch, outputs, strict=True):
@@ -110,14 +114,28 @@ class TileRunner:
             )
         return side
 
-    def network(self, index: int) -> nn.Module:
-        """The network of subnet number `index`, ready to run."""
-        if index not in self._networks:
-            network = self.supernet.extract(self.supernet.subnets[index])
-            self._networks[index] = ready(network, self.precision, self.compile, self.self_ensemble)
-        return self._networks[index]
+    def network(self, index: int, margins: Margins = NO_MARGINS) -> nn.Module:
+        """The network of subnet number `index`, ready to run windows with these margins around their tile."""
+        if (index, margins) not in self._networks:
+            if margins == NO_MARGINS:
+                network = self.supernet.extract(self.supernet.subnets[index])
+                self._heads[index] = Head() if self.compile or self.self_ensemble else find_head(network)
+                network = ready(network, self.precision, self.compile, self.self_ensemble)
+            else:
+                network = trim(self.network(index), self.head(index).stages, margins)
+            self._networks[index, margins] = network
+        return self._networks[index, margins]
 
-    def _run(self, subnet: int, image: Tensor, tiles: Sequence[Tile]) -> Tensor:
+    def head(self, index: int) -> Head:
+        """What of the network of subnet number `index` is trimmed."""
+        self.network(index)
+        return self._heads[index]
+
+    def _margins(self, tile: Tile) -> Margins:
+        """What a network has to know of a tile's margins: nothing, where it is not trimmed."""
+        return tile.margins if self.head(tile.subnet).stages else NO_MARGINS
+
+    def _run(self, image: Tensor, tiles: Sequence[Tile]) -> Tensor:
         windows = [
             image[
                 :,
@@ -129,7 +147,7 @@ class TileRunner:
         ]
         batch = (windows[0] if len(windows) == 1 else torch.cat(windows)).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            outputs: Tensor = self.network(subnet)(batch)
+            outputs: Tensor = self.network(tiles[0].subnet, self._margins(tiles[0]))(batch)
         return outputs
 
     def _write(self, canvas: Tensor, tile: Tile, output: Tensor) -> None:

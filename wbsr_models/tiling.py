@@ -4,9 +4,10 @@ A tile is what one network call writes. Its window is the tile with a halo of re
 the image ends, the window ends too, so the network's own padding meets the true border as it would in a dense run.
 
 A halo is paid per tile: a tile of 32 x 32 with a halo of 4 computes 1.56 times its area, one of 128 x 128 only 1.13
-times. So neighbouring patches are joined to rectangles where one window, under the dearest of their subnets, costs less
-than its parts. The image is cut into blocks of at most `max_tile`, and in each block the cheapest guillotine partition
-is found by dynamic programming over all its rectangles, smallest first:
+times; layers that are trimmed (see `wbsr_models.trimming`) compute less of it. So neighbouring patches are joined to
+rectangles where one window, under the dearest of their subnets, costs less than its parts. The image is cut into blocks
+of at most `max_tile`, and in each block the cheapest guillotine partition is found by dynamic programming over all its
+rectangles, smallest first:
 
     best(rectangle) = min(cost of one window, min over all cuts of best(one side) + best(other side))
 """
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wbsr_models.trimming import WHOLE, Margins, Parts
 
 DEFAULT_HALO = 3  # LR pixels; the least without a loss of 0.02 dB or a seam on any image, see docs/inference.md
 
@@ -46,6 +49,22 @@ class Tile:
     def window_area(self) -> int:
         return self.window_height * self.window_width
 
+    @property
+    def margins(self) -> Margins:
+        """LR pixels that the window has above, below, left and right of the tile."""
+        top, left = self.top - self.window_top, self.left - self.window_left
+        height, width = self.bottom - self.top, self.right - self.left
+        return top, self.window_height - height - top, left, self.window_width - width - left
+
+    def computed_area(self, parts: Parts) -> float:
+        """LR pixels that a network computes whose cost is spent in these parts."""
+        height, width = self.bottom - self.top, self.right - self.left
+        top, bottom, left, right = self.margins
+        return sum(
+            share * (height + min(top, m) + min(bottom, m)) * (width + min(left, m) + min(right, m))
+            for m, share in parts.items()
+        )
+
 
 def plan_tiles(
     choice: NDArray[np.integer],
@@ -56,6 +75,7 @@ def plan_tiles(
     costs: Sequence[float],
     max_tile: int,
     call_pixels: float | Sequence[float] = 0,
+    parts: Sequence[Parts] | None = None,
 ) -> list[Tile]:
     """Cover an LR image of height x width by tiles, each pixel by exactly one.
 
@@ -70,14 +90,26 @@ def plan_tiles(
             runs: the supernet numbers them by FLOPs.
         max_tile: largest side of a joined tile in LR pixels.
         call_pixels: what a window costs beside its area, in LR pixels of its subnet: one number, or one by subnet.
+        parts: how much of the cost of each subnet is spent how far around a tile; None: all of it on the window.
 
     Returns:
         The tiles of the cheapest partition, halos counted, from top to bottom and left to right within a block.
     """
     rows, cols = _edges(height, patch_size, max_tile), _edges(width, patch_size, max_tile)
     blocks = _blocks(choice, len(rows[0]) - 1, len(cols[0]) - 1, len(rows), len(cols))
-    planned = _Partition(blocks, rows, cols, halo, np.asarray(costs, np.float64), call_pixels, (height, width))
+    spent = _spent(costs, parts or [WHOLE] * len(costs), halo)
+    extra = np.append(np.broadcast_to(call_pixels, len(costs)) * np.asarray(costs, np.float64), 0.0)
+    planned = _Partition(blocks, rows, cols, spent, extra, (height, width))
     return [_tile(*rectangle, halo, height, width) for rectangle in planned.rectangles()]
+
+
+def _spent(costs: Sequence[float], parts: Sequence[Parts], halo: int) -> dict[float, Floats]:
+    """By LR pixels around a tile: what each subnet spends there per pixel, and last 0 for number -1, past the image."""
+    spent: dict[float, Floats] = {}
+    for subnet, (cost, shares) in enumerate(zip(costs, parts, strict=True)):
+        for margin, share in shares.items():
+            spent.setdefault(min(margin, halo), np.zeros(len(costs) + 1))[subnet] += cost * share
+    return spent
 
 
 def _edges(length: int, patch_size: int, max_tile: int) -> Ints:
@@ -113,24 +145,23 @@ class _Partition:
         blocks: Ints,
         rows: Ints,
         cols: Ints,
-        halo: int,
-        costs: Floats,
-        call_pixels: float | Sequence[float],
+        spent: dict[float, Floats],
+        extra: Floats,
         size: tuple[int, int],
     ) -> None:
         self.rows, self.cols, self.span = rows, cols, blocks.shape[2:]
         self.subnets: dict[tuple[int, int], Ints] = {(1, 1): blocks}
         self.cuts: dict[tuple[int, int], Ints] = {}
         best: dict[tuple[int, int], Floats] = {}
-        by_number = np.append(costs, 0.0)  # number -1, past the image, costs nothing
-        extra = np.append(np.broadcast_to(call_pixels, costs.shape), 0.0)
         high, wide = self.span
-        window_heights = {h: _window(rows, h, halo, size[0])[:, None, :, None] for h in range(1, high + 1)}
-        window_widths = {w: _window(cols, w, halo, size[1])[None, :, None, :] for w in range(1, wide + 1)}
+        heights = {(h, m): _window(rows, h, m, size[0])[:, None, :, None] for h in range(1, high + 1) for m in spent}
+        widths = {(w, m): _window(cols, w, m, size[1])[None, :, None, :] for w in range(1, wide + 1) for m in spent}
         for h in range(1, high + 1):
             for w in range(1, wide + 1):
                 subnet = self._dearest(h, w)
-                cost = by_number[subnet] * (window_heights[h] * window_widths[w] + extra[subnet])
+                cost = extra[subnet]
+                for m, by_number in spent.items():
+                    cost += by_number[subnet] * (heights[h, m] * widths[w, m])
                 cut = np.zeros(cost.shape, np.int64)
                 for first in range(1, h):
                     other = best[first, w][:, :, : high - h + 1] + best[h - first, w][:, :, first:]
@@ -185,11 +216,12 @@ class _Partition:
             found.append((subnet, int(top), int(bottom), int(left), int(right)))
 
 
-def _window(edges: Ints, span: int, halo: int, length: int) -> Floats:
-    """(blocks, positions): side of the window of `span` patches in LR pixels."""
-    lower = np.maximum(edges[:, :-span] - halo, 0)
-    upper = np.minimum(edges[:, span:] + halo, length)
-    return (upper - lower).astype(np.float64)
+def _window(edges: Ints, span: int, margin: float, length: int) -> Floats:
+    """(blocks, positions): side of `span` patches and the margin around them, in LR pixels."""
+    lower = np.maximum(edges[:, :-span] - margin, 0)
+    upper = np.minimum(edges[:, span:] + margin, length)
+    side: Floats = (upper - lower).astype(np.float64)
+    return side
 
 
 def _improve(cost: Floats, cut: Ints, other: Floats, number: int) -> None:

@@ -28,7 +28,8 @@ from wbsr_models.policy import Cost, Knowledge, Policy, Routing, make_policy
 from wbsr_models.precision import Precision
 from wbsr_models.routing import Choice
 from wbsr_models.tile_runner import CanvasDevice, TileRunner
-from wbsr_models.tiling import DEFAULT_HALO, plan_tiles
+from wbsr_models.tiling import DEFAULT_HALO, Tile, plan_tiles
+from wbsr_models.trimming import WHOLE
 
 CALL_FLOPS = 2.5e7  # what a device could have computed while it starts an operator: 2 CPU cores, 0.15 ms
 
@@ -171,15 +172,14 @@ class DynamicUpscaler:
         choice = self.route(lr)
         flops = list(self.supernet.flops.values())
         height, width = lr.shape[-2:]
-        max_tile = min(self.max_tile, self._run.largest_tile(lr, self.halo, self.patch_size))
-        tiles = plan_tiles(choice, height, width, self.patch_size, self.halo, self.costs, max_tile, self._call_pixels)
+        tiles = self.plan(choice, lr)
         canvas = self._run(lr, tiles)
         _synchronise(image.device)
         milliseconds = 1000 * (time.perf_counter() - start)
         share = np.array(flops) / flops[self.supernet.subnets.index(self.supernet.full)]
-        run = sum(share[tile.subnet] * tile.window_area for tile in tiles) / (height * width)
+        run = sum(share[tile.subnet] * tile.computed_area(self._run.head(tile.subnet).parts) for tile in tiles)
         cost = float(np.array(self.costs)[choice].mean())
-        report = Report(choice, cost, float(share[choice].mean()), float(run), milliseconds)
+        report = Report(choice, cost, float(share[choice].mean()), float(run) / (height * width), milliseconds)
         return canvas.reshape(*image.shape[:-3], *canvas.shape), report
 
     def route(self, lr: Tensor) -> Choice:
@@ -188,6 +188,16 @@ class DynamicUpscaler:
             rows, cols = (len(patch_positions(side, self.patch_size, self.patch_size)) for side in lr.shape[-2:])
             return self._policy(np.zeros((rows, cols), np.float32))
         return self._policy(gradient_score(lr, self.patch_size).cpu().numpy())
+
+    def plan(self, choice: Choice, lr: Tensor) -> list[Tile]:
+        """The tiles in which an LR image (C, H, W) is run, of which each patch is to get at least its chosen subnet."""
+        max_tile = min(self.max_tile, self._run.largest_tile(lr, self.halo, self.patch_size))
+        needed = set(np.unique(choice))
+        parts = [self._run.head(m).parts if m in needed else WHOLE for m in range(len(self.costs))]
+        height, width = lr.shape[-2:]
+        return plan_tiles(
+            choice, height, width, self.patch_size, self.halo, self.costs, max_tile, self._call_pixels, parts
+        )
 
     def _set_routing(self, routing: Routing) -> None:
         self.routing, self.costs = routing, subnet_costs(self.supernet, routing.cost, self._run.precision)

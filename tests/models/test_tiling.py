@@ -1,13 +1,14 @@
 """Tiles cover an image once, joined where that is cheaper, with the halo that was asked for."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbsr_models.tiling import plan_tiles
+from wbsr_models.tiling import Tile, plan_tiles
 
 COSTS = [1.0, 1.5, 2.5, 6.0]
 
@@ -46,15 +47,17 @@ def test_every_pixel_is_in_one_tile_and_has_its_halo_and_no_cheaper_subnet_than_
     assert (given_subnet >= asked).all()
 
 
-def every_guillotine(choice, top, bottom, left, right, patch, halo, size):
+def every_guillotine(choice, top, bottom, left, right, patch, parts, size):
     """The cheapest cost by plain recursion over all cuts, without call costs: what the plan must reach."""
 
     def best(a, b, c, d):
-        lengths = [
-            min(upper * patch + halo, side) - max(lower * patch - halo, 0)
-            for lower, upper, side in ((a, b, size[0]), (c, d, size[1]))
-        ]
-        whole = COSTS[choice[a:b, c:d].max()] * lengths[0] * lengths[1]
+        subnet, whole = choice[a:b, c:d].max(), 0
+        for margin, share in parts[subnet].items():
+            height, width = (
+                min(upper * patch + margin, side) - max(lower * patch - margin, 0)
+                for lower, upper, side in ((a, b, size[0]), (c, d, size[1]))
+            )
+            whole += COSTS[subnet] * share * height * width
         rows = [best(a, cut, c, d) + best(cut, b, c, d) for cut in range(a + 1, b)]
         cols = [best(a, b, c, cut) + best(a, b, cut, d) for cut in range(c + 1, d)]
         return min([whole, *rows, *cols])
@@ -66,7 +69,33 @@ def every_guillotine(choice, top, bottom, left, right, patch, halo, size):
 def test_no_guillotine_partition_is_cheaper(seed):
     choice = np.random.default_rng(seed).integers(0, 4, (3, 4))
     tiles = plan_tiles(choice, 44, 60, 16, 3, COSTS, 64, call_pixels=0)
-    assert cost(tiles, 0) == pytest.approx(every_guillotine(choice, 0, 3, 0, 4, 16, 3, (44, 60)))
+    assert cost(tiles, 0) == pytest.approx(every_guillotine(choice, 0, 3, 0, 4, 16, [{3: 1.0}] * 4, (44, 60)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_guillotine_partition_is_cheaper_where_less_than_the_window_is_computed(seed):
+    choice = np.random.default_rng(seed).integers(0, 4, (3, 4))
+    parts = [{math.inf: 0.2 * m, 0.5: 0.8 - 0.2 * m, 0.0: 0.2} for m in range(4)]
+    tiles = plan_tiles(choice, 44, 60, 16, 5, COSTS, 64, parts=parts)
+    spent = sum(COSTS[tile.subnet] * tile.computed_area(parts[tile.subnet]) for tile in tiles)
+    within = [{min(margin, 5): share for margin, share in shares.items()} for shares in parts]
+    assert spent == pytest.approx(every_guillotine(choice, 0, 3, 0, 4, 16, within, (44, 60)))
+    whole = plan_tiles(choice, 44, 60, 16, 5, COSTS, 64)
+    assert spent <= sum(COSTS[tile.subnet] * tile.computed_area(parts[tile.subnet]) for tile in whole) + 1e-9
+
+
+def test_a_thinner_halo_in_most_layers_joins_less():
+    choice = np.random.default_rng(0).integers(0, 2, (8, 8))
+    thin = [{math.inf: 0.2, 0.5: 0.8}] * 2
+    joined = plan_tiles(choice, 256, 256, 32, 4, [1.0, 1.6], 256)
+    assert len(plan_tiles(choice, 256, 256, 32, 4, [1.0, 1.6], 256, parts=thin)) > len(joined)
+
+
+def test_a_tile_knows_its_margins_and_what_is_computed_of_them():
+    tile = Tile(0, 32, 64, 0, 48, 30, 0, 35, 49)
+    assert tile.margins == (2, 1, 0, 1)
+    assert tile.computed_area({math.inf: 1.0}) == tile.window_area
+    assert tile.computed_area({math.inf: 0.5, 0.5: 0.5}) == pytest.approx((35 * 49 + 33 * 48.5) / 2)
 
 
 def test_patches_of_one_subnet_become_one_tile_of_any_rectangle():
