@@ -23,7 +23,7 @@ from what `wbsr test` measured, and never edited by hand.
 
 * `bicubic` is MATLAB's. `dense` is the full network on whole images, as BasicSR runs it; `full` is the same by tiles.
   `paper` is dynamic inference by Eq. 15. `budget b` spends the share b of the full network's FLOPs where the calibrated
-  error table expects most of it; over a test set the mean keeps to b. w24d4 is one subnet everywhere: width 24, depth 4.
+  error table expects most of it; over a test set the mean keeps to b. w24d4 is one subnet everywhere: 24 wide, 4 deep.
 * FLOPs: the paper's rule, the mean over patches; "run": what was computed, with halos and joined tiles.
 * ms: milliseconds per image, mean over the set; "/ dense": over the time of the dense run in the same test.
 """
