@@ -50,6 +50,11 @@ class DynamicSRModel(SharedValidation):
         self.error_table: tuple[tuple[float, ...], ...] | None = None
         super().__init__(opt)
         self.supernet: Supernet = self.get_bare_model(self.net_g)
+        if self.supernet.scale != opt["scale"]:
+            raise ValueError(
+                f"scale must be that of network_g, which upscales by {self.supernet.scale}, got {opt['scale']}: "
+                "change it, or upscale of network_g:backbone"
+            )
         self.reports: list[Report] = []
         self._map_folder: Path | None = None
         self._is_timed = False

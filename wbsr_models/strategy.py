@@ -1,6 +1,7 @@
 """Which subnets run in one training step, and on which patches. Their gradients add up before the one optimiser step.
 
-* `random`: one of them; `sandwich`: the cheapest, `random_subnets` others, and the full network; `all`: every one.
+* `random`, the default: one of them; `sandwich`: the cheapest, `random_subnets` others, and the full network; `all`:
+  every one. docs/supernet.md measures them at equal training cost.
 
 With `power` p, a subnet of cost C is drawn with a probability in proportion to C^p: above 0 favours the large ones. The
 draw depends on seed and iteration alone, so all processes of a run make the same one, and a resumed run goes on with
@@ -42,7 +43,7 @@ class StrategyOptions:
         ValueError: a number out of its range, or an option without what it needs.
     """
 
-    strategy: Literal["random", "sandwich", "all"] = "sandwich"
+    strategy: Literal["random", "sandwich", "all"] = "random"
     random_subnets: int = 1
     power: float = 0.0
     distillation: float = 0.0
@@ -52,6 +53,11 @@ class StrategyOptions:
     def __post_init__(self) -> None:
         if self.random_subnets < 0:
             raise ValueError(f"random_subnets must be at least 0, got {self.random_subnets}")
+        if self.random_subnets != 1 and self.strategy != "sandwich":
+            raise ValueError(
+                f"random_subnets is an option of strategy `sandwich`, got {self.random_subnets} with "
+                f"`{self.strategy}`: set strategy: sandwich, or leave random_subnets out"
+            )
         if not math.isfinite(self.power):
             raise ValueError(f"power must be a finite number, got {self.power}")
         if not 0 <= self.distillation < math.inf:

@@ -1,7 +1,7 @@
 """`WBSRModel`: BasicSR's SRModel that trains every subnet of a supernet and tests by dynamic inference.
 
 train:
-  supernet: {strategy: sandwich, random_subnets: 1}         # which subnets a step trains: `StrategyOptions`
+  supernet: {strategy: random}                              # which subnets a step trains: `StrategyOptions`
   compute: {precision: bf16, channels_last: true}           # how it computes: `ComputeOptions`
 """
 
@@ -37,7 +37,8 @@ class WBSRModel(DynamicSRModel):
     """Trains a `Supernet` by BasicSR's loop.
 
     Raises:
-        ValueError: `network_g` is no Supernet, an option is wrong, or `paper` routing has no difficulty classes.
+        ValueError: `network_g` is no Supernet, an option is wrong, `paper` routing has no difficulty classes, or one
+            process is to train on several GPUs.
     """
 
     lq: Tensor
@@ -48,6 +49,7 @@ class WBSRModel(DynamicSRModel):
         self.weight_penalty = penalty_factor(opt)
         # Depth leaves parameters without gradient, which DDP has to look for.
         opt.setdefault("find_unused_parameters", True)
+        _check_processes(opt)
         super().__init__(opt)
         self.compute = Compute(self.compute_options, self.device)
         self.seed = _common_seed(opt, self.device) if self.is_train else 0
@@ -62,8 +64,10 @@ class WBSRModel(DynamicSRModel):
         dynamic_options(opt)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """BasicSR's, with the weights in the memory layout of `train:compute`."""
-        model: nn.Module = super().model_to_device(net.to(memory_format=self.compute_options.memory_format))
+        """BasicSR's, with the weights in the memory layout of `train:compute`, and never as DataParallel: that copies
+        the modules and not the subnets' views of their weights, so a test in one process keeps to one GPU."""
+        net = net.to(memory_format=self.compute_options.memory_format)
+        model: nn.Module = super().model_to_device(net) if self.opt["dist"] else net.to(self.device)
         return model
 
     def network_metadata(self, net_label: str) -> dict[str, Any]:
@@ -194,6 +198,15 @@ def _strategy_options(opt: dict[str, Any]) -> StrategyOptions:
 
 def _compute_options(opt: dict[str, Any]) -> ComputeOptions:
     return parse(ComputeOptions, opt.get("train", {}).get("compute"), "train:compute")
+
+
+def _check_processes(opt: dict[str, Any]) -> None:
+    count = opt["num_gpu"]
+    if opt["is_train"] and not opt["dist"] and count > 1:
+        raise ValueError(
+            f"WBSRModel trains on one GPU per process, got num_gpu {count} in a single one: start `torchrun "
+            f"--nproc_per_node={count} -m wbsr train -opt ... --launcher pytorch`, or set num_gpu: 1"
+        )
 
 
 def _common_seed(opt: dict[str, Any], device: torch.device) -> int:

@@ -18,6 +18,8 @@ import yaml
 
 OPTIONS = Path(__file__).parents[2] / "options" / "train" / "SRResNet" / "WBSR_SRResNet_x2.yml"
 NAME = "WBSR_SRResNet_x2"
+# Gradients are exchanged once a step, in the full network's pass, or where that does not run: for all subnets alike.
+STRATEGIES = [{"strategy": "sandwich", "random_subnets": 1, "match": True}, {"strategy": "random"}]
 
 # Notes, for each rank, what every iteration does and what a validation finds; then is the command `wbsr`.
 SPY = """
@@ -66,7 +68,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write_options(folder, batch):
+def write_options(folder, batch, strategy):
     opt = yaml.safe_load(OPTIONS.read_text(encoding="utf-8"))
     opt["network_g"]["backbone"].update(num_feat=8, num_block=2)
     opt["network_g"].update(widths=[4, 8], depths=[1, 2])
@@ -79,7 +81,7 @@ def write_options(folder, batch):
         total_iter=12,
         ema_decay=0.9,
         pixel_opt={"type": "L1Loss"},
-        supernet={"strategy": "sandwich", "random_subnets": 1, "match": True},
+        supernet=strategy,
         compute={"clip_norm": 1.0},
     )
     opt["val"]["val_freq"] = 12
@@ -87,9 +89,9 @@ def write_options(folder, batch):
     (folder / "options.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
 
 
-def run(folder, processes, *more):
+def run(folder, strategy, processes, *more):
     """Train and return what each rank noted, the iterations and the last validation."""
-    write_options(folder, batch=4 // processes)
+    write_options(folder, 4 // processes, strategy)
     command = [sys.executable, "spy.py", "train", "-opt", "options.yml", *more]
     if processes > 1:
         with socket.socket() as free:
@@ -129,17 +131,19 @@ def beside(folder, name):
     return other
 
 
-def test_two_processes_do_what_one_does_and_resume(folder):
-    first, second = run(folder, 2)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda block: block["strategy"])
+def test_two_processes_do_what_one_does_and_resume(folder, strategy):
+    first, second = run(folder, strategy, 2)
     steps = list(zip(first[0], second[0], strict=True))
     assert [one["iteration"] for one, _ in steps] == list(range(1, 13))
     for one, other in steps:
         assert one["subnets"] == other["subnets"]
+        assert (len(one["subnets"]) == 1) == (strategy["strategy"] == "random")
         assert one["weights"] == other["weights"]
     assert len({one["weights"] for one, _ in steps}) == 12
 
     alone = beside(folder, "alone")
-    (single,) = run(alone, 1)
+    (single,) = run(alone, strategy, 1)
     assert_same_weights(folder, alone)
     for (one, other), both in zip(steps, single[0], strict=True):
         assert both["subnets"] == one["subnets"]
@@ -153,7 +157,7 @@ def test_two_processes_do_what_one_does_and_resume(folder):
     for state in (again / "experiments" / NAME / "training_states").iterdir():
         if state.name != "4.state":
             state.unlink()
-    resumed = run(again, 2, "--auto_resume")
+    resumed = run(again, strategy, 2, "--auto_resume")
     for rank, (whole, _) in zip(resumed, (first, second), strict=True):
         assert [step["subnets"] for step in rank[0]] == [step["subnets"] for step in whole[4:]]
         assert [step["patches"] for step in rank[0]] == [step["patches"] for step in whole[4:]]

@@ -76,6 +76,7 @@ def test_weighing_scales_each_patchs_gradient_and_leaves_the_output_as_it_is():
     ("block", "message"),
     [
         ({"random_subnets": -1}, "train:supernet: random_subnets must be at least 0, got -1"),
+        ({"strategy": "random", "random_subnets": 2}, "strategy `sandwich`, got 2 with `random`: set strategy:"),
         ({"strategy": "sandwhich"}, "train:supernet:strategy must be one of random, sandwich, all, got 'sandwhich'"),
         ({"power": float("inf")}, "power must be a finite number"),
         ({"distillation": -0.5}, "distillation must be at least 0, got -0.5"),

@@ -34,6 +34,7 @@ def options(**train):
             "scheduler": {"type": "MultiStepLR", "milestones": [100]},
             "total_iter": 100,
             "pixel_opt": {"type": "L1Loss"},
+            "supernet": {"strategy": "sandwich"},  # always runs the full network, on which these tests look
             **train,
         },
         "val": {},
@@ -116,6 +117,20 @@ def test_match_without_hes_says_what_to_change():
         WBSRModel.check_options(opt)
     with pytest.raises(ValueError, match=r"match needs the difficulty class"):
         WBSRModel(opt)
+
+
+def test_several_gpus_in_one_process_are_refused_in_training_and_left_idle_in_a_test():
+    opt = {**options(), "num_gpu": 2}
+    with pytest.raises(ValueError, match=r"got num_gpu 2 in a single one: start `torchrun --nproc_per_node=2 -m wbsr"):
+        WBSRModel(opt)
+    model = make()
+    model.opt["num_gpu"] = 2
+    assert model.model_to_device(model.supernet) is model.supernet
+
+
+def test_a_network_of_another_scale_is_refused():
+    with pytest.raises(ValueError, match="scale must be that of network_g, which upscales by 2, got 4: change it, or"):
+        WBSRModel({**options(), "scale": 4})
 
 
 @pytest.mark.parametrize(("precision", "error"), [("bf16", 0.05), ("fp16", 0.01)])
@@ -211,15 +226,16 @@ def test_the_settings_of_the_engine_reach_validation():
         WBSRModel(opt)._make_upscaler(None)(model.lq)
 
 
-@pytest.mark.parametrize("layout", ["stock", "bare", "WBSR", "EMA"])
+@pytest.mark.parametrize("layout", ["stock", "bare", "stock EMA", "WBSR", "EMA"])
 def test_training_starts_from_a_stock_checkpoint_or_a_wbsr_one(layout, tmp_path):
     from basicsr.archs import build_network
 
-    trained = build_network(dict(BACKBONE)) if layout in ("stock", "bare") else step(make(ema_decay=0.9)).supernet
+    trained = step(make(ema_decay=0.9)).supernet if layout in ("WBSR", "EMA") else build_network(dict(BACKBONE))
     average = {name: weight + 1 for name, weight in trained.state_dict().items()}
     content = {
         "stock": {"params": trained.state_dict()},
         "bare": trained.state_dict(),
+        "stock EMA": {"params_ema": trained.state_dict()},  # as Real-ESRGAN's files are
         "WBSR": {"params": trained.state_dict(), "wbsr": make().network_metadata("net_g")["wbsr"]},
         "EMA": {"params": trained.state_dict(), "params_ema": average},
     }[layout]
