@@ -107,7 +107,7 @@ def _log_parts(points: torch.Tensor, rows: torch.Tensor, log_scale: torch.Tensor
 
 def _slope(points: torch.Tensor, shares: torch.Tensor, pulls: torch.Tensor, out: torch.Tensor) -> None:
     """∇ log p (n, D, p) of the points (1, x), (n, 1 + D, p), from the shares r (n, L, p)."""
-    parts = torch.matmul(pulls, shares).unflatten(1, (points.shape[1], -1))  # (n, 1 + D, D, p)
+    parts = torch.matmul(pulls, shares).view(len(points), points.shape[1], -1, points.shape[2])  # (n, 1 + D, D, p)
     out.copy_(parts[:, 0])
     for d in range(1, points.shape[1]):
         out.addcmul_(parts[:, d], points[:, d : d + 1])
