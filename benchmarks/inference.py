@@ -222,9 +222,6 @@ def overhead(supernet: Supernet, lr: Tensor, thresholds: list[float], halo: int,
     upscaler(lr)
     watches = [Stopwatch(network, clock) for network in runner._networks.values()]
     runner._networks.update(zip(runner._networks, watches, strict=True))
-    upscaler(lr)
-    for watch in watches:
-        watch.total = 0.0
     total = clock.run({"ours": lambda: upscaler(lr)}, 1, warm_up=False)["ours"]
     return 1 - sum(watch.total for watch in watches) / total
 
@@ -233,7 +230,7 @@ def compare(supernet: Supernet, images: list[Tensor], arguments: argparse.Namesp
     """All that is measured, as plain types."""
     best = best_times(supernet, clock, arguments.repeats)
     cuts = {share: thresholds_for(share, images, supernet) for share in arguments.shares}
-    rows: list[dict[str, Any]] = []
+    rows = []
     for lr in tqdm(images, desc="images", unit="image", leave=False):
         calls = fixed_calls(supernet, lr, arguments.halo)
         for share, thresholds in cuts.items():
@@ -243,11 +240,11 @@ def compare(supernet: Supernet, images: list[Tensor], arguments: argparse.Namesp
         fixed = {name: found[name] for name in ("stock", "dense", "dense_bf16", "ours_full")}
         for share, thresholds in cuts.items():
             report = DynamicUpscaler(supernet, thresholds, PATCH, halo=arguments.halo)(lr)[1]
-            pixels = lr.shape[1] * lr.shape[2] / report.choice.size
-            row = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share, **fixed}
+            choice = np.kron(report.choice, np.ones((PATCH, PATCH), np.int64))[: lr.shape[1], : lr.shape[2]]
+            row: dict[str, Any] = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share, **fixed}
             row |= {name: found[f"{name}@{share}"] for name in ("patches", "one_size", "ours", "ours_bf16")}
             row["flops_share_run"] = report.flops_share_run
-            row["floor"] = pixels * sum(best[subnet] for subnet in report.choice.ravel())
+            row["floor"] = float(np.array(best)[choice].sum())
             row["overhead"] = overhead(supernet, lr, thresholds, arguments.halo, clock)
             rows.append(row)
     return {"environment": environment(arguments), "best_us_per_pixel": [1000 * t for t in best], "rows": rows}

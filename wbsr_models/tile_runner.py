@@ -119,7 +119,8 @@ class TileRunner:
         if (index, margins) not in self._networks:
             if margins == NO_MARGINS:
                 network = self.supernet.extract(self.supernet.subnets[index])
-                self._heads[index] = Head() if self.compile or self.self_ensemble else find_head(network)
+                whole = self.compile or self.self_ensemble
+                self._heads[index] = Head() if whole else find_head(network, self.supernet.in_channels)
                 network = ready(network, self.precision, self.compile, self.self_ensemble)
             else:
                 network = trim(self.network(index), self.head(index).stages, margins)

@@ -23,9 +23,11 @@ other once the resolution rises. Others, and those where trimming would change t
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -39,8 +41,12 @@ NO_MARGINS: Margins = (0, 0, 0, 0)
 Parts = Mapping[float, float]
 WHOLE: Parts = {math.inf: 1.0}
 
-_TILE = (4, 5)  # LR pixels of the tile on which a trimmed network is compared with the whole one
+_Ran = tuple[str, nn.Conv2d, float]  # a convolution's name, itself, and its resolution over the input's
+
+_TILE = (2, 3)  # LR pixels of the tile on which a trimmed network is compared with the whole one
 _TOLERANCE = 1e-9  # in float64, of the output's largest value
+
+_logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
 
 @dataclass(frozen=True)
@@ -67,18 +73,19 @@ class Head:
 
 def find_head(network: nn.Module, in_channels: int = 3) -> Head:
     """The longest head of `network` under which a tile stays the same, to float64's precision, on random pixels."""
-    ran: list[tuple[str, nn.Conv2d, float]] = []
+    ran: list[_Ran] = []
     meta = copy.deepcopy(network).to("meta", torch.float32)
     for name, layer in meta.named_modules():
         if name and isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(
-                lambda layer, args, _, name=name: ran.append((name, layer, args[0].shape[-1] / REFERENCE_PATCH))
+                lambda layer, _, output, name=name: ran.append((name, layer, output.shape[-1] / REFERENCE_PATCH))
             )
     flops = dry_run(meta, in_channels).flops / REFERENCE_PATCH**2
     exact = copy.deepcopy(network).double()
     for stages in _candidates(ran):
         if _agrees(exact, stages, in_channels):
             return Head(stages, _parts(meta, stages, flops))
+    _logger.debug("%s can't be trimmed: its layers compute all of a window's halo.", type(network).__name__)
     return Head()
 
 
@@ -102,35 +109,39 @@ def trim(network: nn.Module, stages: Sequence[Stage], margins: Margins) -> nn.Mo
     return _replaced(network, layers)
 
 
-def _candidates(ran: Sequence[tuple[str, nn.Conv2d, float]]) -> Iterator[tuple[Stage, ...]]:
-    """What may be a head of a network whose convolutions ran in this order, each at a scale: from the last one before
-    the resolution rises, whose output is shuffled to a higher one, and from the first one after."""
+def _candidates(ran: Sequence[_Ran]) -> Iterator[tuple[Stage, ...]]:
+    """What may be a head of a network whose convolutions ran in this order: from the last one before the resolution
+    rises, whose output is shuffled to a higher one, and from the first one after."""
+    names = [name for name, _, _ in ran]
     low = [position for position, (_, _, scale) in enumerate(ran) if scale <= 1]
     for first in (low[-1], low[-1] + 1) if low else ():
         convolutions = ran[first:]
-        names = [name for name, _, _ in ran]
-        rising = all(
-            b % a == 0 for (_, _, a), (_, _, b) in zip([("", None, 1.0), *convolutions], convolutions, strict=False)
-        )
+        scales = [1.0, *(scale for _, _, scale in convolutions)]
+        rising = all(after % before == 0 for before, after in pairwise(scales))
         if convolutions and rising and all(names.count(name) == 1 and _plain(layer) for name, layer, _ in convolutions):
             yield _stages(convolutions)
 
 
 def _plain(layer: nn.Conv2d) -> bool:
-    """Whether a convolution keeps the size of its input by zeros, alike on all sides."""
-    reach = [d * (k - 1) / 2 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    padding = reach if layer.padding == "same" else list(layer.padding)
-    return layer.padding_mode == "zeros" and layer.stride == (1, 1) and reach[0] == reach[1] == padding[0] == padding[1]
+    """Whether a convolution keeps the size of its input by zeros, as many on all sides."""
+    sides = {d * (k - 1) / 2 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)}
+    if not isinstance(layer.padding, str):
+        sides |= set(layer.padding)
+    elif layer.padding == "valid":
+        sides.add(0)
+    return layer.padding_mode == "zeros" and layer.stride == (1, 1) and sides == {_radius(layer)}
 
 
-def _stages(convolutions: Sequence[tuple[str, nn.Conv2d, float]]) -> tuple[Stage, ...]:
+def _radius(layer: nn.Conv2d) -> int:
+    return layer.dilation[0] * (layer.kernel_size[0] - 1) // 2
+
+
+def _stages(convolutions: Sequence[_Ran]) -> tuple[Stage, ...]:
+    """The margins, backwards from the last."""
     stages: list[Stage] = []
     for name, layer, scale in reversed(convolutions):
-        radius, margin = layer.dilation[0] * (layer.kernel_size[0] - 1) // 2, 0
-        if stages:
-            following = stages[0]
-            margin = math.ceil((following.margin + following.radius) * int(scale) / following.scale)
-        stages.insert(0, Stage(name, int(scale), radius, margin))
+        read = (stages[0].margin + stages[0].radius) / stages[0].scale if stages else 0
+        stages.insert(0, Stage(name, int(scale), _radius(layer), math.ceil(read * scale)))
     return tuple(stages)
 
 

@@ -42,7 +42,7 @@ class Report:
 
     `choice`: (rows, cols) subnet number of each patch, in order of FLOPs; `cost_share`: mean cost of the patches'
     subnets over the full network's, as the routing counts cost, so what a budget bounds; `flops_share`: the same in
-    FLOPs, the paper's rule; `flops_share_run`: FLOPs of the tiles that were run, halos and joined tiles counted;
+    FLOPs, the paper's rule; `flops_share_run`: FLOPs computed, with halos as trimmed and joined tiles;
     `milliseconds`: wall-clock, device synchronised.
     """
 
@@ -190,7 +190,10 @@ class DynamicUpscaler:
         return self._policy(gradient_score(lr, self.patch_size).cpu().numpy())
 
     def plan(self, choice: Choice, lr: Tensor) -> list[Tile]:
-        """The tiles in which an LR image (C, H, W) is run, of which each patch is to get at least its chosen subnet."""
+        """The tiles in which an LR image (C, H, W) is run, each patch by its chosen subnet at least.
+
+        A subnet's cost, if it is time, is spent over its layers as its FLOPs are.
+        """
         max_tile = min(self.max_tile, self._run.largest_tile(lr, self.halo, self.patch_size))
         needed = set(np.unique(choice))
         parts = [self._run.head(m).parts if m in needed else WHOLE for m in range(len(self.costs))]

@@ -56,7 +56,7 @@ class Pixelwise(nn.Module):
 class OneNetwork:
     """Stands in for a supernet whose subnets are all the same network."""
 
-    scale, subnets, full = 2, (0, 1, 2, 3), 3
+    scale, subnets, full, in_channels = 2, (0, 1, 2, 3), 3, 3
 
     def __init__(self, network):
         self.network = network

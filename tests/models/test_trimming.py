@@ -1,5 +1,7 @@
 """Trimming takes away work and nothing else: the tile's pixels stay, and what is computed is what the plan pays for."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -139,8 +141,10 @@ CANNOT = {
 
 
 @pytest.mark.parametrize("what", CANNOT)
-def test_a_network_that_would_change_is_left_whole(what):
-    head = find_head(CANNOT[what])
+def test_a_network_that_would_change_is_left_whole_and_says_so(what, caplog):
+    with caplog.at_level(logging.DEBUG):
+        head = find_head(CANNOT[what])
+    assert "can't be trimmed" in caplog.text
     assert head == Head()
     assert head.parts == WHOLE
     assert trim(CANNOT[what], head.stages, (3, 3, 3, 3)) is CANNOT[what]
@@ -173,8 +177,17 @@ def random_plan(size, halo):
 def test_an_image_run_by_trimmed_networks_is_the_image_run_by_whole_ones(supernet, monkeypatch, size, halo):
     x, tiles = torch.rand(3, *size), random_plan(size, halo)
     found = TileRunner(supernet)(x, tiles)
-    monkeypatch.setattr("wbsr_models.tile_runner.find_head", lambda network: Head())
+    monkeypatch.setattr("wbsr_models.tile_runner.find_head", lambda network, in_channels: Head())
     assert torch.allclose(found, TileRunner(supernet)(x, tiles), atol=1e-6)
+
+
+def test_grey_images_are_run_by_trimmed_networks():
+    grey = {**BACKBONES["SRVGGNetCompact x4"], "num_in_ch": 1, "num_out_ch": 1}
+    supernet = Supernet(grey, widths=[6], depths=[2], depth_arg="num_conv").eval()
+    runner = TileRunner(supernet)
+    (tile,) = plan_tiles(np.zeros((1, 1), int), 12, 9, 16, 3, [1.0], 16)
+    assert runner(torch.rand(1, 12, 9), [tile]).shape == (1, 48, 36)
+    assert runner.head(0).stages
 
 
 @pytest.mark.parametrize("change", [{"compile": True}, {"self_ensemble": True}])
