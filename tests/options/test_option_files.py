@@ -17,7 +17,7 @@ FILES = sorted(OPTIONS.rglob("*.yml"))
 
 
 def command_of(path: Path) -> str:
-    return "train" if path.stem == "train" or path.parent.parent.name == "train" else "test"
+    return "train" if path.stem.split("_")[0] == "train" or path.parent.parent.name == "train" else "test"
 
 
 @pytest.fixture
