@@ -68,6 +68,7 @@ IN_THE_TABLE = (
     "late laplace pixel, b 0.01",
     "late laplace pixel, b 0.03",
     "late gaussian pixel, sigma 0.01",
+    "late weighted texture, strength 0.25, sigma 0.02",
 )
 
 Image = npt.NDArray[np.uint8]
