@@ -63,9 +63,12 @@ IN_THE_TABLE = (
     "gaussian pixel, sigma 0.01",
     "gaussian pixel, sigma 0.05",
     "gaussian residual, sigma 0.01",
+    "weighted texture, strength 0.25, sigma 0.02",
     "late MSE",
     "late laplace pixel, b 0.01",
+    "late laplace pixel, b 0.03",
     "late gaussian pixel, sigma 0.01",
+    "late weighted texture, strength 0.25, sigma 0.02",
 )
 
 Image = npt.NDArray[np.uint8]
@@ -195,14 +198,9 @@ def _psnr(mean_square: float) -> float:
     return -10 * math.log10(mean_square)
 
 
-def l1(pred: Tensor, hr: Tensor, lr: Tensor) -> Tensor:
-    """L1."""
-    return F.l1_loss(pred, hr)
-
-
-def mse(weight: float, pred: Tensor, hr: Tensor, lr: Tensor) -> Tensor:
-    """MSE times `weight`."""
-    return weight * F.mse_loss(pred, hr)
+def plain_loss(loss: Callable[[Tensor, Tensor], Tensor], weight: float = 1.0) -> Loss:
+    """A loss of (prediction, HR), times `weight`."""
+    return lambda pred, hr, lr: weight * loss(pred, hr)
 
 
 def bd_loss(hr: Path, start: float = 0.0, **options: Any) -> Arm:
@@ -217,10 +215,10 @@ def arms(hr: Path) -> dict[str, Callable[[], Arm]]:
 
     A squared loss has gradients a twelfth of L1's there, and Adam remembers those for 1,000 iterations.
     """
-    made: dict[str, Callable[[], Arm]] = {"L1": lambda: Arm(l1)}
+    made: dict[str, Callable[[], Arm]] = {"L1": lambda: Arm(plain_loss(F.l1_loss))}
     for prefix, start in (("", 0.0), ("late ", SAMPLE_LEVEL)):
         squared = AS_LARGE_AS_L1 if start else 1.0
-        made[f"{prefix}MSE"] = partial(Arm, partial(mse, squared), start)
+        made[f"{prefix}MSE"] = partial(Arm, plain_loss(F.mse_loss, squared), start)
         for form, symbol, weight in (("laplace", "b", 1.0), ("gaussian", "sigma", squared)):
             for y, sigma in itertools.product(("pixel", "residual"), SIGMAS):
                 options: dict[str, Any] = {"form": form, "y": y, "noise_sigma": sigma, "loss_weight": weight}
@@ -241,7 +239,7 @@ def trunk(pairs: list[Pair], seed: int, until: int, folder: Path) -> Training:
         training.optimizer.load_state_dict(state["optimizer"])
         training.done = until
     elif until:
-        training.run(l1, until)
+        training.run(plain_loss(F.l1_loss), until)
         torch.save({"net": training.net.state_dict(), "optimizer": training.optimizer.state_dict()}, file)
     return training
 

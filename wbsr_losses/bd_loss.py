@@ -54,8 +54,9 @@ class BDLoss(nn.Module):
         loss_weight: factor of the loss.
         reduction: `none`, `mean` or `sum` over all elements.
         form: `laplace` (tends to L1 as σ → 0; predictions far outside 0-1 get no gradient, as both its terms grow at
-            the same rate), `gaussian` (Eq. 14 as printed; tends to MSE), `monte_carlo` (Balanced MSE's batch form,
-            without a mixture), or `weighted` (L1 in which rare textures weigh more).
+            the same rate, as they do in the data's own tail if b is above its scale), `gaussian` (Eq. 14 as printed;
+            tends to MSE), `monte_carlo` (Balanced MSE's batch form, without a mixture), or `weighted` (L1 in which rare
+            textures weigh more).
         y: what is balanced: `pixel` (colours, the paper), `residual` (HR minus the bicubically upsampled LR image), or
             `texture` (for `weighted`: RMS gradient over cells of 16 x 16 HR pixels).
         scale: (residual) by which HR is larger than LR.
