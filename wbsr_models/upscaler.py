@@ -31,7 +31,8 @@ from wbsr_models.tile_runner import CanvasDevice, TileRunner
 from wbsr_models.tiling import DEFAULT_HALO, Tile, plan_tiles
 from wbsr_models.trimming import WHOLE
 
-CALL_FLOPS = 2.5e7  # what a device could have computed while it starts an operator: 2 CPU cores, 0.15 ms
+# What a device could have computed while it starts an operator: each CPU core 0.1 ms, at 100 GFLOP/s.
+CALL_FLOPS_CORE, CALL_FLOPS_GPU = 1e7, 2.5e7
 
 _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
@@ -106,9 +107,11 @@ class DynamicUpscaler:
         )
         self.known.check(len(supernet.subnets))
         self.patch_size, self.halo, self.max_tile = patch_size, halo, max_tile
+        on_gpu = next(supernet.parameters()).is_cuda
+        call_flops = CALL_FLOPS_GPU if on_gpu else CALL_FLOPS_CORE * torch.get_num_threads()
         flops_by_pixel = [flops / REFERENCE_PATCH**2 for flops in supernet.flops.values()]
         started = zip(supernet.calls.values(), flops_by_pixel, strict=True)
-        self._call_pixels = [CALL_FLOPS * calls / flops for calls, flops in started]
+        self._call_pixels = [call_flops * calls / flops for calls, flops in started]
         self._run = TileRunner(supernet, memory_mb, precision, compile, canvas_device, batch_pixels, self_ensemble)
         self._set_routing(routing if isinstance(routing, Routing) else Routing(routing))
 

@@ -98,6 +98,15 @@ def test_flat_patches_get_the_cheapest_and_textured_ones_the_full_network(supern
     assert report.flops_share == pytest.approx((shares[0] + shares[3]) / 2)
 
 
+def test_the_more_threads_wait_for_a_call_the_fewer_calls_are_planned(supernet, monkeypatch):
+    choice = np.array([[0, 1] * 4, [2, 3] * 4] * 4)
+    counts = []
+    for threads in (1, 10**4):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        counts.append(len(DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 64).plan(choice, torch.empty(3, 512, 512))))
+    assert counts[0] > counts[1]
+
+
 TABLE = [[0.1 * k + 0.01 * k * (4 - m) for m in range(4)] for k in range(1, 5)]
 
 
