@@ -44,6 +44,7 @@ from wbsr import compat
 compat.install()
 from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
+from wbsr.devices import seconds_at  # noqa: E402
 from wbsr_arch.supernet import Supernet  # noqa: E402
 from wbsr_data.gradient import gradient_score  # noqa: E402
 from wbsr_models.memory import keep_freed_blocks  # noqa: E402
@@ -83,9 +84,7 @@ class Clock:
         return {name: statistics.median(values) for name, values in times.items()}
 
     def _at(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return self.now()
+        return seconds_at(self.device, self.now)
 
 
 class Stopwatch(nn.Module):

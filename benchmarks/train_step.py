@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from wbsr.devices import pick_device
+from wbsr.devices import pick_device, seconds_at
 from wbsr_arch.backbone import build
 from wbsr_arch.supernet import Supernet
 from wbsr_models.memory import keep_freed_blocks
@@ -45,13 +45,11 @@ def stepper(network: nn.Module, run: Callable[[Tensor], Tensor], lr: Tensor, hr:
     clock = time.perf_counter if lr.device.type == "cuda" else time.process_time
 
     def step() -> float:
-        _synchronise(lr.device)
-        start = clock()
+        start = seconds_at(lr.device, clock)
         optimizer.zero_grad()
         F.l1_loss(run(lr), hr).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        _synchronise(lr.device)
-        return clock() - start
+        return seconds_at(lr.device, clock) - start
 
     return step
 
@@ -114,11 +112,6 @@ def main() -> None:
         for line in rows(network, options, device):
             sys.stdout.write(line)
             sys.stdout.flush()
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""The device that a command runs on, by the name that its user gives."""
+"""The device that a command runs on, by the name that its user gives, and time as it passes there."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
 
 import torch
 
@@ -25,3 +28,10 @@ def pick_device(name: str = "auto") -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"device is {name}, but there are {torch.cuda.device_count()} CUDA devices here")
     return device
+
+
+def seconds_at(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
+    """The clock's reading once all work given to the device is done: take the difference of two."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return clock()

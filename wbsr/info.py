@@ -6,7 +6,6 @@ import argparse
 import math
 import statistics
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,25 +114,18 @@ def measure(supernet: Supernet, size: int, device: torch.device) -> dict[Subnet,
     """Milliseconds of each subnet for one LR image of size x size; the subnets take turns."""
     import torch
 
+    from wbsr.devices import seconds_at
+
     backbone = {subnet: supernet.extract(subnet).to(memory_format=torch.channels_last) for subnet in supernet.subnets}
     x = torch.rand(1, supernet.in_channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
     times: dict[Subnet, list[float]] = {subnet: [] for subnet in backbone}
     with torch.inference_mode():
         for _ in range(RUNS + 1):
             for subnet, network in backbone.items():
-                _synchronise(device)
-                start = time.perf_counter()
+                start = seconds_at(device)
                 network(x)
-                _synchronise(device)
-                times[subnet].append(1000 * (time.perf_counter() - start))
+                times[subnet].append(1000 * (seconds_at(device) - start))
     return {subnet: statistics.median(runs[1:]) for subnet, runs in times.items()}
-
-
-def _synchronise(device: torch.device) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _training(training: Mapping[str, Any] | None) -> str:

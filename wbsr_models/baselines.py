@@ -5,13 +5,12 @@ Each is called like a `DynamicUpscaler` and reports like one, so that one loop m
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from wbsr import compat
+from wbsr.devices import seconds_at
 from wbsr_arch.supernet import Supernet
 from wbsr_models.upscaler import Report
 
@@ -29,11 +28,9 @@ class Dense:
     @torch.no_grad()
     def __call__(self, image: Tensor) -> tuple[Tensor, Report]:
         """(1, 3, H, W) RGB -> (1, 3, scale H, scale W), and the report."""
-        _synchronise(image.device)
-        start = time.perf_counter()
+        start = seconds_at(image.device)
         output: Tensor = self.supernet(image)
-        _synchronise(image.device)
-        return output, _report(len(self.supernet.subnets) - 1, 1.0, start)
+        return output, _report(len(self.supernet.subnets) - 1, 1.0, seconds_at(image.device) - start)
 
 
 class Bicubic:
@@ -44,15 +41,10 @@ class Bicubic:
 
     def __call__(self, image: Tensor) -> tuple[Tensor, Report]:
         """(1, 3, H, W) RGB -> (1, 3, scale H, scale W) on the same device, and the report."""
-        start = time.perf_counter()
+        start = seconds_at(image.device)
         output = imresize(image[0].cpu(), self.scale)[None].to(image.device)
-        return output, _report(-1, 0.0, start)
+        return output, _report(-1, 0.0, seconds_at(image.device) - start)
 
 
-def _report(subnet: int, share: float, start: float) -> Report:
-    return Report(np.full((1, 1), subnet), share, share, share, 1000 * (time.perf_counter() - start))
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _report(subnet: int, share: float, seconds: float) -> Report:
+    return Report(np.full((1, 1), subnet), share, share, share, 1000 * seconds)

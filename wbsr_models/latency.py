@@ -13,13 +13,13 @@ import logging
 import os
 import platform
 import statistics
-import tempfile
-import time
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from wbsr.devices import seconds_at
+from wbsr.files import write_whole
 from wbsr_arch.supernet import Supernet
 from wbsr_models.memory import keep_freed_blocks
 from wbsr_models.precision import Precision, dtype_of, ready
@@ -87,12 +87,10 @@ def cache_folder() -> Path:
 
 
 def _seconds(network: nn.Module, window: torch.Tensor) -> float:
-    start = time.perf_counter()
+    start = seconds_at(window.device)
     with torch.inference_mode():
         network(window)
-        if window.is_cuda:
-            torch.cuda.synchronize(window.device)
-    return time.perf_counter() - start
+    return seconds_at(window.device) - start
 
 
 def _key(supernet: Supernet, device: torch.device, precision: Precision) -> str:
@@ -125,8 +123,6 @@ def _read(path: Path, count: int) -> tuple[float, ...] | None:
 def _write(path: Path, times: tuple[float, ...]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
-            json.dump({"milliseconds_per_pixel": times}, file)
-        Path(file.name).replace(path)
+        write_whole(path, json.dumps({"milliseconds_per_pixel": times}))
     except OSError as error:
         _logger.warning("The times are not kept, since %s can't be written (%s).", path.parent, error)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wbsr.devices import seconds_at
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.supernet import Supernet
 from wbsr_data.gradient import gradient_score, patch_positions
@@ -169,16 +169,14 @@ class DynamicUpscaler:
             return self.routed(replace(self.routing, mode=mode, budget=budget))(image)
         if image.dim() not in (3, 4) or (image.dim() == 4 and len(image) != 1) or image.numel() == 0:
             raise ValueError(f"image must be (C, H, W) or (1, C, H, W) and not empty, got {tuple(image.shape)}")
-        _synchronise(image.device)
-        start = time.perf_counter()
+        start = seconds_at(image.device)
         lr = image.reshape(image.shape[-3:])
         choice = self.route(lr)
         flops = list(self.supernet.flops.values())
         height, width = lr.shape[-2:]
         tiles = self.plan(choice, lr)
         canvas = self._run(lr, tiles)
-        _synchronise(image.device)
-        milliseconds = 1000 * (time.perf_counter() - start)
+        milliseconds = 1000 * (seconds_at(image.device) - start)
         share = np.array(flops) / flops[self.supernet.subnets.index(self.supernet.full)]
         run = sum(share[tile.subnet] * tile.computed_area(self._run.head(tile.subnet).parts) for tile in tiles)
         cost = float(np.array(self.costs)[choice].mean())
@@ -251,8 +249,3 @@ def subnet_costs(supernet: Supernet, cost: Cost = "flops", precision: Precision 
 @functools.cache
 def _warn_once(message: str) -> None:
     _logger.warning(message)
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
