@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wbsr.options import suggest
 
-SHIPPED = Path(__file__).parents[1] / "weights"  # NAME_x4.pth
+SHIPPED = Path(__file__).parent / "weights"  # NAME_x4.pth
 DEFAULT_SCALE = 4
 
 

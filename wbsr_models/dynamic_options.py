@@ -1,7 +1,7 @@
 """The block `val:dynamic` of an option file: how validation and tests route, and what they compare.
 
 val:
-  dynamic: {routing: paper, halo: 3, compare: false, save_map: true}
+  dynamic: {routing: paper, halo: 4, compare: false, save_map: true}
 
 A list of budgets makes a test measure the quality curve, from the same weights:
 

@@ -25,8 +25,9 @@ TEST = ("astronaut.png", "chelsea.png", "rocket.jpg")
 SUB_IMAGE = 256  # HR pixels: small files decode fast
 
 
-def prepare(root: Path, scale: int) -> None:
-    """Write `train/` and `test/` below `root`, each with `HR` and `LRx{scale}`; a folder that is there is replaced.
+def prepare(root: Path, scale: int, shipped_scale: int) -> None:
+    """Write `train/` and `test/` below `root`, each with `HR` and `LRx{scale}`, and the test photographs once more for
+    the model that ships, as `shipped/`; a folder that is there is replaced.
 
     Raises:
         FileNotFoundError: scikit-image does not carry one of the photographs.
@@ -40,6 +41,7 @@ def prepare(root: Path, scale: int) -> None:
                 _write_pair(part, root / "train", f"{Path(name).stem}_{row:04}_{col:04}.png", scale)
     for name in TEST:
         _write_pair(_read(name), root / "test", f"{Path(name).stem}.png", scale)
+        _write_pair(_read(name), root / "shipped", f"{Path(name).stem}.png", shipped_scale)
 
 
 def _read(name: str) -> NDArray[np.uint8]:

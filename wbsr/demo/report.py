@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,31 @@ Row = dict[str, Any]
 DETAIL = 64  # HR pixels
 
 
-def write_report(out: Path, data: Path, scale: int) -> list[Row]:
-    """Gather what the test run left in `out` and write report.json, report.md, the plot and the pictures there.
+@dataclass(frozen=True)
+class Pictures:
+    """The test pairs: a folder with `HR` and `LRx{scale}`."""
+
+    folder: Path
+    scale: int
+
+
+def write_report(out: Path, what: str, pictures: Pictures) -> list[Row]:
+    """Gather what a test run left in `out` and write report.json, report.md, the plot and the pictures there.
 
     Args:
         out: the test run's results folder, with `held_out.json` and `visualization/`.
-        data: folder of the test pairs, with `HR` and `LRx{scale}`.
-        scale: of the super-resolution.
+        what: was tested, for the report.
+        pictures: that were tested.
 
     Returns:
         The rows: bicubic, the full network, dynamic inference, the full network on whole images, every subnet.
     """
     rows = read_rows(out / "held_out.json")
     (out / "report.json").write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
-    (out / "report.md").write_text(_markdown(rows), encoding="utf-8")
+    (out / "report.md").write_text(_markdown(what, rows), encoding="utf-8")
     _plot(rows, out / "psnr_over_flops.png")
-    for path in sorted((data / "HR").iterdir()):
-        _compare(path, data / f"LRx{scale}" / path.name, scale, out)
+    for path in sorted((pictures.folder / "HR").iterdir()):
+        _compare(path, pictures.folder / f"LRx{pictures.scale}" / path.name, pictures.scale, out)
     return rows
 
 
@@ -55,11 +64,12 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _markdown(rows: Sequence[Row]) -> str:
+def _markdown(what: str, rows: Sequence[Row]) -> str:
     return (
-        "# WBSR demo\n\nA small supernet after a few minutes of training, on photographs it has not seen. `full` is "
-        "the whole network by tiles, `dense` on whole images, `paper` is dynamic inference by Eq. 15, the others are "
-        "fixed subnets (width, depth). FLOPs are the mean over patches, then those of the tiles that were run.\n\n"
+        f"# WBSR demo\n\n{what}, on photographs it has not seen. `full` is the whole network by tiles, `dense` on "
+        "whole images, `paper` is dynamic inference by Eq. 15, `budget` spends a share of the FLOPs where it helps, "
+        "the others are fixed subnets. FLOPs are the mean over patches, then those of the tiles that were "
+        "run.\n\n"
         f"{table(rows)}\n\n![PSNR over FLOPs](psnr_over_flops.png)\n"
     )
 

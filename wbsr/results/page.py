@@ -56,7 +56,7 @@ def _network(results: Sequence[Result]) -> str:
         f"## {Path(one['weights']).stem}: {kind} x{scale}",
         "",
         f"{arguments}; widths {network['widths']}, depths {network['depths']}. Measured on {one['device']}"
-        + (f" with {one['threads']} threads" if one["device"] == "cpu" else "")
+        + (f", {one['threads']} thread{'s' * (one['threads'] > 1)}" if one["device"] == "cpu" else "")
         + f", torch {one['torch']}.",
         "",
     ]

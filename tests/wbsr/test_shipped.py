@@ -1,0 +1,77 @@
+"""The weights that ship: what the model card says of them is true, and they do what a newcomer wants first."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from wbsr import cli, compat
+from wbsr.shipped import SHIPPED, find_weights
+from wbsr_data.bicubic import crop_to_multiple, resize
+from wbsr_models.upscaler import DynamicUpscaler, load_supernet
+
+compat.install()
+from basicsr.metrics import calculate_psnr  # noqa: E402
+
+CARD = Path(__file__).parents[2] / "docs" / "models.md"
+FILES = sorted(SHIPPED.glob("*.pth"))
+
+
+def psnr(sr, hr, scale):
+    return calculate_psnr(sr, hr, crop_border=scale, test_y_channel=True)
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """HR and LR BGR images of a cat that no training here has seen."""
+    path = Path(skimage.data.__file__).parent / "chelsea.png"
+    hr = crop_to_multiple(cv2.imread(str(path)), 4)
+    return hr, resize(hr, 1 / 4)
+
+
+def test_something_ships_and_all_of_it_is_small():
+    assert FILES
+    assert sum(path.stat().st_size for path in FILES) < 8e6
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_the_model_card_names_the_checksum_and_the_file_is_ready_for_every_routing(path):
+    text = CARD.read_text(encoding="utf-8")
+    assert f"## {path.stem}" in text
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in text
+    supernet, metadata = load_supernet(path)
+    assert f"_x{supernet.scale}" in path.stem
+    assert len(metadata.thresholds) + 1 == len(metadata.error_table) == len(metadata.class_shares)
+    assert metadata.training["iteration"] == metadata.training["total_iter"]
+    assert all(weight.dtype == torch.float16 for weight in torch.load(path, weights_only=True)["params"].values())
+
+
+def test_the_light_model_is_far_better_than_bicubic_and_routing_costs_little(photograph):
+    hr, lr = photograph
+    upscaler = DynamicUpscaler.from_checkpoint(find_weights("light_x4"))
+    image = torch.from_numpy(lr[..., ::-1].copy()).permute(2, 0, 1).float() / 255
+    scores = {}
+    for name, run in (("full", upscaler.routed("full")), ("paper", upscaler), ("budget", lambda x: upscaler(x, 0.6))):
+        sr, report = run(image)
+        pixels = sr.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
+        scores[name] = psnr(pixels, hr, 4)
+    assert report.flops_share < 0.61
+    assert scores["full"] > psnr(resize(lr, 4), hr, 4) + 0.5
+    assert scores["budget"] > scores["full"] - 0.05
+    assert scores["paper"] > scores["full"] - 0.05
+
+
+def test_a_newcomer_upscales_a_photograph_without_naming_weights(photograph, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "photo.png"), photograph[1])
+    assert cli.main(["upscale", str(tmp_path / "photo.png"), "-o", str(tmp_path / "out.png")]) == 0
+    out = cv2.imread(str(tmp_path / "out.png"))
+    assert out.shape == photograph[0].shape
+    assert np.isfinite(psnr(out, photograph[0], 4))
+    assert re.search(r"1 of 1 pictures upscaled in .* of the full network's FLOPs", capsys.readouterr().err)
+    assert cli.main(["info", "light_x4"]) == 0
+    assert "error table measured by wbsr calibrate" in capsys.readouterr().out
