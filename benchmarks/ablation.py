@@ -3,9 +3,9 @@
     python benchmarks/ablation.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...] [--iterations 1000]
 
 DIR holds `train_hr`, `Set5` and `Set14`, HR images each. Every run is one `wbsr train` over an option file that is kept
-beside FILE: MSRResNet x4 (32 wide, 8 blocks), patches of 64 HR pixels, batch 16, Adam, 1e-3 by cosine after a
-warm-up of 100 iterations, bf16, equal numbers of iterations. Arms of one seed draw the same patches, but for HES in its last 30 %. Arms are all
-combinations of
+beside FILE: MSRResNet x4 (32 wide, 8 blocks), patches of 64 HR pixels, batch 16, Adam, 1e-3 by cosine after a warm-up
+of 100 iterations, bf16, equal numbers of iterations. Arms of one seed draw the same patches, but for HES in its last
+30 %. Arms are all combinations of
 
     plain or supernet   the full network alone, or nine subnets (widths 16, 24, 32, depths 2, 4, 8), one for each step
     L1 or BDLoss        the default form of BDLoss
