@@ -3,7 +3,7 @@
     python benchmarks/ablation.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...] [--iterations 1000]
 
 DIR holds `train_hr`, `Set5` and `Set14`, HR images each. Every run is one `wbsr train` over an option file that is kept
-beside FILE: MSRResNet x4 (32 wide, 8 blocks), patches of 64 HR pixels, batch 16, Adam, 1e-3 by cosine after a warm-up
+beside FILE: MSRResNet x4 (32 wide, 8 blocks), patches of 64 HR pixels, batch 16, Adam, 5e-4 by cosine after a warm-up
 of 100 iterations, bf16, equal numbers of iterations. Arms of one seed draw the same patches, but for HES in its last
 30 %. Arms are all combinations of
 
@@ -65,9 +65,9 @@ def options(arm: str, seed: int, iterations: int, data: Path) -> dict[str, Any]:
     loss = {"type": "BDLoss", "dataroot_gt": str(data / "HR")} if has_loss else {"type": "L1Loss"}
     train = {
         "total_iter": iterations,
-        "warmup_iter": 100,  # without it single subnets go astray at this rate, see docs/supernet.md
+        "warmup_iter": 100,  # at higher rates, or without it, random draws go astray, see docs/supernet.md
         "ema_decay": 0,
-        "optim_g": {"type": "Adam", "lr": 1e-3, "weight_decay": 0, "betas": [0.9, 0.999]},
+        "optim_g": {"type": "Adam", "lr": 5e-4, "weight_decay": 0, "betas": [0.9, 0.999]},
         "scheduler": {
             "type": "CosineAnnealingRestartLR",
             "periods": [iterations],
