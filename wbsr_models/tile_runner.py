@@ -86,11 +86,12 @@ class TileRunner:
         limit = self.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
         limit = min(limit, self._affordable_pixels(lr))
         canvas: Tensor | None = None
-        for (_, height, width, _), members in groups.items():
+        for (subnet, height, width, margins), members in groups.items():
+            network = self.network(subnet, margins)
             size = max(1, limit // (height * width))
             for first in range(0, len(members), size):
                 batch = members[first : first + size]
-                outputs = self._run(image, batch)
+                outputs = self._run(network, image, batch)
                 if canvas is None:
                     canvas = self._new_canvas(lr, outputs.shape[1])
                 for tile, output in zip(batch, outputs, strict=True):
@@ -136,7 +137,7 @@ class TileRunner:
         """What a network has to know of a tile's margins: nothing, where it is not trimmed."""
         return tile.margins if self.head(tile.subnet).stages else NO_MARGINS
 
-    def _run(self, image: Tensor, tiles: Sequence[Tile]) -> Tensor:
+    def _run(self, network: nn.Module, image: Tensor, tiles: Sequence[Tile]) -> Tensor:
         windows = [
             image[
                 :,
@@ -148,7 +149,7 @@ class TileRunner:
         ]
         batch = (windows[0] if len(windows) == 1 else torch.cat(windows)).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            outputs: Tensor = self.network(tiles[0].subnet, self._margins(tiles[0]))(batch)
+            outputs: Tensor = network(batch)
         return outputs
 
     def _write(self, canvas: Tensor, tile: Tile, output: Tensor) -> None:

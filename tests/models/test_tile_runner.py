@@ -198,7 +198,7 @@ def test_memory_bounds_tiles_and_batches(supernet):
     assert runner.largest_tile(x, 4, 16) in (41, 42)
     sizes = []
     run = runner._run
-    runner._run = lambda image, tiles: sizes.append(sum(t.window_area for t in tiles)) or run(image, tiles)
+    runner._run = lambda net, image, tiles: sizes.append(sum(t.window_area for t in tiles)) or run(net, image, tiles)
     runner(x, random_plan(256, 256, max_tile=16))
     assert 50**2 / 2 < max(sizes) <= 50**2
 

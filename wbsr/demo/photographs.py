@@ -40,8 +40,9 @@ def prepare(root: Path, scale: int, shipped_scale: int) -> None:
                 part = image[row : row + SUB_IMAGE, col : col + SUB_IMAGE]
                 _write_pair(part, root / "train", f"{Path(name).stem}_{row:04}_{col:04}.png", scale)
     for name in TEST:
-        _write_pair(_read(name), root / "test", f"{Path(name).stem}.png", scale)
-        _write_pair(_read(name), root / "shipped", f"{Path(name).stem}.png", shipped_scale)
+        image = _read(name)
+        _write_pair(image, root / "test", f"{Path(name).stem}.png", scale)
+        _write_pair(image, root / "shipped", f"{Path(name).stem}.png", shipped_scale)
 
 
 def _read(name: str) -> NDArray[np.uint8]:

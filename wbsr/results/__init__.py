@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wbsr.files import write_whole
+
 Result = dict[str, Any]
 
 _NEEDED = ("set", "images", "scale", "network", "weights", "metrics", "device", "threads", "torch", "rows")
@@ -31,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.out is None:
         sys.stdout.write(text)
     else:
-        arguments.out.write_text(text, encoding="utf-8")
+        write_whole(arguments.out, text)
     return 0
 
 

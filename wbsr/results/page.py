@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wbsr.results.paper import SETS, table_1
+from wbsr.results.paper import SETS, routed
 
 Result = dict[str, Any]
-Row = dict[str, Any]
 
 _PAPER_NAMES = {"MSRResNet": "SRResNet"}  # BasicSR's name of a backbone: the paper's
 _HEAD = """# Results
@@ -86,13 +86,12 @@ def _set(result: Result) -> str:
 
 def _paper_rows(result: Result) -> dict[str, tuple[str, str]]:
     """PSNR and share of FLOPs in the paper, by our names of the rows; empty for what the paper did not test."""
-    table, backbone, scale, name = table_1(), _backbone(result), result["scale"], result["set"]
-    if (backbone, scale, "WBSR", name) not in table:
+    theirs = routed(_backbone(result), result["scale"], result["set"])
+    if theirs is None:
         return {}
-    whole, routed = (table[backbone, scale, method, name] for method in ("backbone", "WBSR"))
     return {
-        "dense": (f"{whole.psnr:.2f}", "100.0"),
-        "paper": (f"{routed.psnr:.2f}", f"{100 * routed.gflops / whole.gflops:.1f}"),
+        "dense": (f"{theirs.whole:.2f}", "100.0"),
+        "paper": (f"{theirs.psnr:.2f}", f"{100 * theirs.share:.1f}"),
     }
 
 
@@ -121,13 +120,11 @@ def _beside_the_paper(results: Iterable[Result]) -> str:
             loss, share = rows[name][metric] - rows["dense"][metric], rows[name]["flops_share"]
             which = f"{Path(result['weights']).stem}, `{name}`"
             lines.append(f"| {which} | {result['set']} | {loss:+.3f} | {100 * share:.1f} |")
-    table = table_1()
-    for backbone, scale in keys:
-        for name in SETS:
-            if (backbone, scale, "WBSR", name) in table:
-                whole, routed = (table[backbone, scale, method, name] for method in ("backbone", "WBSR"))
-                share = f"{100 * routed.gflops / whole.gflops:.1f}"
-                lines.append(f"| the paper, {backbone} x{scale} | {name} | {routed.psnr - whole.psnr:+.2f} | {share} |")
+    for (backbone, scale), name in itertools.product(keys, SETS):
+        theirs = routed(backbone, scale, name)
+        if theirs is not None:
+            gain, share = f"{theirs.psnr - theirs.whole:+.2f}", f"{100 * theirs.share:.1f}"
+            lines.append(f"| the paper, {backbone} x{scale} | {name} | {gain} | {share} |")
     return "\n".join([*lines, ""])
 
 

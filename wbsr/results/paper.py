@@ -46,3 +46,20 @@ def table_1() -> dict[tuple[str, int, str, str], Figure]:
         for name, (psnr, gflops) in zip(SETS, cells, strict=True):
             found[backbone, int(scale), method, name] = Figure(float(psnr), float(gflops))
     return found
+
+
+class Routed(NamedTuple):
+    """What dynamic inference gave in the paper: PSNR of the backbone and of WBSR, and WBSR's share of its FLOPs."""
+
+    whole: float
+    psnr: float
+    share: float
+
+
+def routed(backbone: str, scale: int, test_set: str) -> Routed | None:
+    """WBSR beside its backbone on a test set; None where the paper has no such figures."""
+    table = table_1()
+    if (backbone, scale, "WBSR", test_set) not in table:
+        return None
+    whole, found = (table[backbone, scale, method, test_set] for method in ("backbone", "WBSR"))
+    return Routed(whole.psnr, found.psnr, found.gflops / whole.gflops)
