@@ -22,11 +22,13 @@ REFERENCE_PATCH = 32
 
 
 class Count(NamedTuple):
-    """`flops` of one run, the `calls` of operators that they are of, and the `shape` of the output."""
+    """`flops` of one run, the `calls` of operators that they are of, the `shape` of the output, and the name of the
+    last layer with weights to run, which makes the output; `` if the network itself holds them or there are none."""
 
     flops: int
     calls: int
     shape: torch.Size
+    output_layer: str
 
 
 def count_flops(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATCH) -> int:
@@ -43,7 +45,7 @@ def dry_run(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATC
     if any(weight.device.type != "meta" for weight in network.state_dict().values()):
         network = copy.deepcopy(network).to("meta")
     try:
-        with torch.no_grad(), kept_attributes(network), _Counter() as counter:
+        with torch.no_grad(), kept_attributes(network), _order_of_layers(network) as layers, _Counter() as counter:
             output = network(torch.empty(1, in_channels, size, size, device="meta"))
     except (RuntimeError, TypeError, NotImplementedError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -51,12 +53,29 @@ def dry_run(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATC
             f"{type(network).__name__} can't be counted: it does not run on an input of shape "
             f"(1, {in_channels}, {size}, {size}) without values ({reason}); choose another backbone"
         ) from error
-    return Count(counter.flops, counter.calls, output.shape)
+    return Count(counter.flops, counter.calls, output.shape, layers[-1] if layers else "")
 
 
 def count_parameters(network: nn.Module) -> int:
     """Number of scalars in the parameters of `network`."""
     return sum(math.prod(parameter.shape) for parameter in network.parameters())
+
+
+@contextmanager
+def _order_of_layers(network: nn.Module) -> Iterator[list[str]]:
+    """The names of the layers with weights of their own, in the order in which they end."""
+    names: list[str] = []
+
+    def noting(name: str) -> Any:
+        return lambda *_: names.append(name)
+
+    layers = [(name, module) for name, module in network.named_modules() if module._parameters]
+    hooks = [module.register_forward_hook(noting(name)) for name, module in layers]
+    try:
+        yield names
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

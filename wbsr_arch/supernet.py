@@ -65,6 +65,11 @@ class Supernet(nn.Module):
         self.flops: dict[Subnet, int] = {subnet: counted[subnet].flops for subnet in self.subnets}
         self.calls: dict[Subnet, int] = {subnet: counted[subnet].calls for subnet in self.subnets}
         self.num_parameters = {subnet: count_parameters(family[subnet][0]) for subnet in self.subnets}
+        # The layers that make the output, of the full network and of the subnets' skeletons.
+        self.output_layers: tuple[nn.Module, ...] = (
+            network.get_submodule(counted[self.full].output_layer),
+            *(skeleton.get_submodule(counted[subnet].output_layer) for subnet, (skeleton, _) in family.items()),
+        )
         self._family = family
 
     @staticmethod

@@ -6,9 +6,10 @@ train:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, Literal
 
 import torch
@@ -24,8 +25,9 @@ class ComputeOptions:
     """The block `train:compute`.
 
     Args:
-        precision: of the networks' forward passes: `fp32`, or autocast to `bf16` or `fp16`. Weights, losses and the
-            optimiser stay in float32; `fp16` scales the loss so that small gradients survive. Validation is in fp32.
+        precision: of the networks' forward passes: `fp32`, or autocast to `bf16` or `fp16`. Weights, output layers,
+            losses and the optimiser stay in float32; `fp16` scales the loss so that small gradients survive. Validation
+            is in fp32.
         channels_last: keep weights and batches in the layout that convolutions on current GPUs want.
         clip_norm: the largest norm of all gradients together; None does not clip.
 
@@ -47,18 +49,33 @@ class ComputeOptions:
 
 
 class Compute:
-    """Runs the steps of one optimiser under `ComputeOptions` on a device."""
+    """Runs the steps of one optimiser under `ComputeOptions` on a device.
 
-    def __init__(self, options: ComputeOptions, device: torch.device) -> None:
-        self._options, self._device = options, device
+    The layers that make the output compute in float32 in any precision: an image in bf16 has steps of 1/256 from half
+    brightness on, in which the residual of a young network is lost when it is added to the upsampled input. The
+    gradients then say little about the weights, and a network may unlearn its residual for good (docs/supernet.md).
+
+    Args:
+        options: how to compute.
+        device: where.
+        output_layers: the layers that make the networks' output.
+    """
+
+    def __init__(self, options: ComputeOptions, device: torch.device, output_layers: Sequence[nn.Module] = ()) -> None:
+        self._options, self._device, self._output_layers = options, device, output_layers
         if device.type == "cpu":
             keep_freed_blocks()
         self._scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
 
-    def autocast(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
         """The context of a forward pass."""
-        half = _HALVES.get(self._options.precision, torch.bfloat16)
-        return torch.autocast(self._device.type, half, enabled=self._options.precision in _HALVES)
+        if self._options.precision not in _HALVES:
+            yield
+            return
+        half = _HALVES[self._options.precision]
+        with torch.autocast(self._device.type, half), _in_float32(self._output_layers):
+            yield
 
     def backward(self, losses: Iterable[Tensor]) -> None:
         """Add the gradients of the losses to the weights'."""
@@ -85,3 +102,20 @@ class Compute:
         """Go on from `state`; an empty one, of a training without a scaler, is let be."""
         if state:
             self._scaler.load_state_dict(state)
+
+
+@contextmanager
+def _in_float32(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Let layers compute in float32 within autocast."""
+    for layer in layers:
+        layer.forward = MethodType(_forward_in_float32, layer)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _forward_in_float32(layer: nn.Module, x: Tensor) -> Any:
+    with torch.autocast(x.device.type, enabled=False):
+        return type(layer).forward(layer, x.float())

@@ -51,7 +51,7 @@ class WBSRModel(DynamicSRModel):
         opt.setdefault("find_unused_parameters", True)
         _check_processes(opt)
         super().__init__(opt)
-        self.compute = Compute(self.compute_options, self.device)
+        self.compute = Compute(self.compute_options, self.device, self.supernet.output_layers)
         self.seed = _common_seed(opt, self.device) if self.is_train else 0
         self.iteration = 0
 

@@ -36,7 +36,18 @@ def test_repeated_layers_and_changes_in_place_count_as_often_as_they_run():
                 x = self.conv(x).relu_().add_(x)
             return self.line(x.mean(1).flatten(1))
 
-    assert dry_run(Loop(), in_channels=4, size=10) == (5 * 2 * 9 * 16 * 100 + 2 * 100 * 7, 6, torch.Size([1, 7]))
+    flops = 5 * 2 * 9 * 16 * 100 + 2 * 100 * 7
+    assert dry_run(Loop(), in_channels=4, size=10) == (flops, 6, torch.Size([1, 7]), "line")
+
+
+def test_the_output_layer_is_the_last_to_run():
+    assert [dry_run(build(options)).output_layer for options in NETWORKS] == ["conv_last", "conv_last", "body.8"]
+
+
+def test_counting_leaves_no_hook_behind():
+    network = build(NETWORKS[0])
+    dry_run(network)
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_counting_leaves_weights_and_attributes_alone():

@@ -142,12 +142,30 @@ def test_the_gradients_in_mixed_precision_are_nearly_those_in_float32(precision,
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
-def test_mixed_precision_is_what_the_networks_run_in(precision, dtype):
-    model, seen = make(compute={"precision": precision}), []
-    model.supernet.conv_last.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+def test_mixed_precision_is_what_the_networks_run_in_up_to_their_output(precision, dtype):
+    model, seen = make(compute={"precision": precision}), {"conv_hr": set(), "conv_last": set()}
+    members = [model.supernet, *(model.supernet._member(subnet)[0] for subnet in model.supernet.subnets)]
+    for name in seen:
+        for member in members:
+            note = lambda module, inputs, output, name=name: seen[name].add(output.dtype)  # noqa: E731
+            getattr(member, name).register_forward_hook(note)
     step(model)
-    assert seen == [dtype]
+    assert seen == {"conv_hr": {dtype}, "conv_last": {torch.float32}}
     assert model.output.dtype == torch.float32
+
+
+@pytest.mark.parametrize("subnet", [SMALL, FULL])
+def test_a_small_residual_is_not_lost_in_the_rounding_of_bf16(subnet):
+    """bf16 has steps of 1/256 above 0.5, and a young network adds less than that to its upsampled input."""
+    model, x = make(compute={"precision": "bf16"}), torch.full((1, 3, 8, 8), 0.7)
+    with torch.no_grad():
+        model.supernet.conv_last.weight.zero_()
+        model.supernet.conv_last.bias.fill_(1e-4)
+        with model.compute.autocast():
+            output = model.supernet(x, subnet)
+        kept = model.supernet.extract(subnet)(x)
+    assert torch.allclose(output, torch.tensor(0.7001), atol=1e-6)
+    assert torch.equal(kept, output)
 
 
 def test_an_fp16_step_with_an_infinite_gradient_is_left_out():
