@@ -58,7 +58,7 @@ PAPER_ROWS = {
 Run = Callable[[Tensor], tuple[Tensor, float]]  # LR image -> SR image and its share of FLOPs
 
 
-def options(arm: str, seed: int, iterations: int, data: Path) -> dict[str, Any]:
+def options(arm: str, seed: int, iterations: int, rate: float, data: Path) -> dict[str, Any]:
     """The option file of one run."""
     is_supernet, has_hes, has_loss = "supernet" in arm, "HES" in arm, "BDLoss" in arm
     subnets = {"widths": [16, 24, 32], "depths": [2, 4, 8]} if is_supernet else {"widths": [32], "depths": [8]}
@@ -67,7 +67,7 @@ def options(arm: str, seed: int, iterations: int, data: Path) -> dict[str, Any]:
         "total_iter": iterations,
         "warmup_iter": 100,  # at higher rates, or without it, random draws go astray, see docs/supernet.md
         "ema_decay": 0,
-        "optim_g": {"type": "Adam", "lr": 5e-4, "weight_decay": 0, "betas": [0.9, 0.999]},
+        "optim_g": {"type": "Adam", "lr": rate, "weight_decay": 0, "betas": [0.9, 0.999]},
         "scheduler": {
             "type": "CosineAnnealingRestartLR",
             "periods": [iterations],
@@ -108,13 +108,13 @@ def options(arm: str, seed: int, iterations: int, data: Path) -> dict[str, Any]:
     }
 
 
-def train(arm: str, seed: int, iterations: int, folder: Path) -> Path:
+def train(arm: str, seed: int, iterations: int, rate: float, folder: Path) -> Path:
     """Run `wbsr train` in `folder`, or what is left of it; the checkpoint.
 
     Raises:
         RuntimeError: the training failed; its log stands beside the option file.
     """
-    opt = options(arm, seed, iterations, Path("data"))
+    opt = options(arm, seed, iterations, rate, Path("data"))
     file, log = folder / f"{opt['name']}.yml", folder / f"{opt['name']}.log"
     file.write_text(yaml.safe_dump(opt, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "wbsr", "train", "-opt", file.name, "--auto_resume"]
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
     arguments = parser.parse_args()
     folder = arguments.results.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -214,7 +215,7 @@ def main() -> None:
         limits = class_limits(read_pairs(arguments.data / "train_hr"))
         pairs = read_pairs(arguments.data / "Set5") + read_pairs(arguments.data / "Set14")
     for arm, seed in tqdm(todo, desc="training", unit="run"):
-        checkpoint = train(arm, seed, arguments.iterations, folder)
+        checkpoint = train(arm, seed, arguments.iterations, arguments.rate, folder)
         for name, run in runs(arm, checkpoint).items():
             scores = evaluate(run, pairs, limits)
             rows.append({"arm": arm, "run": name, "seed": seed, "iterations": arguments.iterations, **scores})
