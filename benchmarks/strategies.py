@@ -1,13 +1,15 @@
 """Which training strategy makes the nine subnets best at equal training cost: the table of docs/supernet.md.
 
     python benchmarks/strategies.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...]
+                                    [--backbone EDSR] [--scale 2] [--rates 2e-3 ...] [--warmup 0]
 
 DIR holds `train_hr`, `Set5` and `Set14`, HR images each; LR images are made from them by MATLAB's bicubic. Every run
-trains a supernet of EDSR x2, widths 8, 12 and 16, depths 2, 4 and 8, on L1 with Adam and a cosine schedule. Cost is
-counted in FLOPs: a step costs the sum of the subnets it runs, and every strategy stops at the cost of `--budget`
-steps of the full network. The strategies of one seed share their initial weights and their stream of batches. The table
-is mean PSNR of the luma over Set5 and Set14, from which centres of at most 128 LR pixels are cut. A row is appended to
-FILE as soon as its run ends, and rows that stand there already are not run again.
+trains a supernet, widths 8, 12 and 16, depths 2, 4 and 8, on L1 with Adam and a cosine schedule. Cost is counted in
+FLOPs: a step costs the sum of the subnets it runs, and every strategy stops at the cost of `--budget` steps of the full
+network. The strategies of one seed share their initial weights and their stream of batches. The table is mean PSNR of
+the luma over Set5 and Set14, from which centres of at most 128 LR pixels are cut; of several learning rates it shows
+each strategy at the one that served the mean of its nine subnets best. A row is appended to FILE as soon as its run
+ends, and rows that stand there already are not run again.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -49,24 +52,25 @@ ARMS = {
     "full network alone": None,
 }
 REFERENCE = "random"
+SETTING = ("arm", "seed", "budget", "backbone", "scale", "warmup", "rate")
 COUNTS = ("steps", "CPU s")  # of a run's training: what the same FLOPs come to
-SCALE, BATCH, PATCH, RATE, CLASSES, CROP, BORDER = 2, 8, 16, 2e-3, 10, 128, 2
+BATCH, PATCH, CLASSES, CROP = 8, 16, 10, 128
 LAYOUT = torch.channels_last  # by an eighth faster here
 
 Pair = tuple[Tensor, Tensor]  # LR and HR image, uint8 RGB (3, H, W)
 
 
-def read_pairs(folder: Path, most: int | None = None) -> list[Pair]:
+def read_pairs(folder: Path, scale: int, most: int | None = None) -> list[Pair]:
     """The images of a folder with their LR images, in the order of their names, `most` of them or all."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:most]
     if not files:
         raise FileNotFoundError(f"no image in {folder}: --data must hold train_hr, Set5 and Set14")
-    return [_pair(path) for path in tqdm(files, desc=f"reading {folder.name}", unit="image", leave=False)]
+    return [_pair(path, scale) for path in tqdm(files, desc=f"reading {folder.name}", unit="image", leave=False)]
 
 
-def _pair(path: Path) -> Pair:
-    hr = crop_to_multiple(to_8_bits(decode_pixels(path.read_bytes(), str(path))), SCALE)
-    images = (resize(hr, 1 / SCALE), hr)
+def _pair(path: Path, scale: int) -> Pair:
+    hr = crop_to_multiple(to_8_bits(decode_pixels(path.read_bytes(), str(path))), scale)
+    images = (resize(hr, 1 / scale), hr)
     small, large = (torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1) for image in images)
     return small, large
 
@@ -82,34 +86,45 @@ def batches(pairs: list[Pair], seed: int) -> Iterator[Pair]:
 
 def _patch(pair: Pair, rng: np.random.Generator) -> Pair:
     top, left = (int(rng.integers(side - PATCH + 1)) for side in pair[0].shape[1:])
+    scale = pair[1].shape[1] // pair[0].shape[1]
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     lr, hr = (
         image[:, top * s : (top + PATCH) * s, left * s : (left + PATCH) * s].rot90(turns, (1, 2))
-        for image, s in zip(pair, (1, SCALE), strict=True)
+        for image, s in zip(pair, (1, scale), strict=True)
     )
     return (lr.flip(2), hr.flip(2)) if flip else (lr, hr)
 
 
-def make_supernet(seed: int) -> Supernet:
+def make_supernet(architecture: str, scale: int, seed: int) -> Supernet:
     torch.manual_seed(seed)
-    backbone = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 8, "upscale": SCALE}
+    backbone = {"type": architecture, "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 8, "upscale": scale}
     return Supernet(backbone, widths=[8, 12, 16], depths=[2, 4, 8]).to(memory_format=LAYOUT)
 
 
 def train(
-    arm: StrategyOptions | None, pairs: list[Pair], limits: Tensor, seed: int, budget: float
-) -> tuple[Supernet, int]:
-    """Train until the FLOPs of `budget` steps of the full network are spent; the supernet and its number of steps."""
-    net = make_supernet(seed)
-    optimizer = torch.optim.Adam(net.parameters(), RATE, fused=True)
+    net: Supernet,
+    arm: StrategyOptions | None,
+    rate: float,
+    pairs: list[Pair],
+    limits: Tensor,
+    seed: int,
+    budget: float,
+    warmup: float,
+) -> int:
+    """Train until the FLOPs of `budget` steps of the full network are spent; the number of steps.
+
+    The rate rises linearly over the share `warmup` of the budget, and falls by a cosine over the whole of it.
+    """
+    optimizer = torch.optim.Adam(net.parameters(), rate, fused=True)
     stream, spent, step = batches(pairs, seed), 0.0, 0
     while spent < budget:
         for group in optimizer.param_groups:
-            group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * spent / budget))
+            rise = min(1.0, (spent + 1) / (warmup * budget + 1))
+            group["lr"] = rate * rise * 0.5 * (1 + math.cos(math.pi * spent / budget))
         subnets = [net.full] if arm is None else draw_subnets(arm, net.flops, seed, step)
         train_step(net, subnets, arm or StrategyOptions(), next(stream), limits, optimizer)
         spent, step = spent + sum(map(net.share, subnets)), step + 1
-    return net, step
+    return step
 
 
 def train_step(
@@ -146,19 +161,19 @@ def evaluate(net: Supernet, pairs: list[Pair]) -> dict[str, float]:
     for subnet in net.subnets:
         network, values = net.extract(subnet).to(memory_format=LAYOUT), []
         for lr, hr in pairs:
-            lr, hr = _centre(lr, hr)
+            lr, hr = _centre(lr, hr, net.scale)
             sr = network((lr[None].float() / 255).contiguous(memory_format=LAYOUT))[0]
             sr = sr.clamp(0, 1).mul(255).round() / 255
-            error = ((sr - hr.float() / 255) * weights).sum(0)[BORDER:-BORDER, BORDER:-BORDER]
+            error = ((sr - hr.float() / 255) * weights).sum(0)[net.scale : -net.scale, net.scale : -net.scale]
             values.append(-10 * math.log10(error.square().mean().item()))
         found[str(subnet)] = float(np.mean(values))
     return found
 
 
-def _centre(lr: Tensor, hr: Tensor) -> Pair:
+def _centre(lr: Tensor, hr: Tensor, scale: int) -> Pair:
     top, left = (max(0, side - CROP) // 2 for side in lr.shape[1:])
     bottom, right = top + CROP, left + CROP
-    return lr[:, top:bottom, left:right], hr[:, top * SCALE : bottom * SCALE, left * SCALE : right * SCALE]
+    return lr[:, top:bottom, left:right], hr[:, top * scale : bottom * scale, left * scale : right * scale]
 
 
 def class_limits(pairs: list[Pair]) -> Tensor:
@@ -169,23 +184,34 @@ def class_limits(pairs: list[Pair]) -> Tensor:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A Markdown table: the reference strategy's PSNR in dB, and the others' difference to it over the seeds that both
-    have, mean and standard deviation. Without rows of the reference, the first arm that has rows takes its place."""
-    subnets = [key for key in rows[0] if key not in ("arm", "seed", "budget", *COUNTS)]
+    have, mean and standard deviation, each at its best rate. Without rows of the reference, the first arm that has rows
+    takes its place."""
+    subnets = [key for key in rows[0] if key not in (*SETTING, *COUNTS)]
     columns = ["mean of nine", *subnets]
     for row in rows:
         row["mean of nine"] = float(np.mean([row[name] for name in subnets]))
+    rates = best_rates(rows)
+    rows = [row for row in rows if row["rate"] == rates[row["arm"]]]
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     reference = REFERENCE if REFERENCE in arms else arms[0]
     base = {row["seed"]: row for row in rows if row["arm"] == reference}
-    header = ["strategy", "seeds", *COUNTS, *columns]
+    header = ["strategy", "rate", "seeds", *COUNTS, *columns]
     lines = [_line(header), "|" + "---|" * len(header)]
     for arm in sorted(arms, key=lambda arm: arm != reference):
         own = [row for row in rows if row["arm"] == arm and row["seed"] in base]
         counts = [f"{np.mean([row[name] for row in own]):.0f}" if own else "" for name in COUNTS]
         plain = arm == reference
         cells = [_cell([row[c] - (0 if plain else base[row["seed"]][c]) for row in own], plain) for c in columns]
-        lines.append(_line([arm, str(len(own)), *counts, *cells]))
+        lines.append(_line([arm, f"{rates[arm]:g}", str(len(own)), *counts, *cells]))
     return "\n".join(lines) + "\n"
+
+
+def best_rates(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """For each arm the learning rate at which the mean of its nine subnets is best, over its seeds."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for row in rows:
+        found.setdefault(row["arm"], {}).setdefault(row["rate"], []).append(row["mean of nine"])
+    return {arm: max(means, key=lambda rate: float(np.mean(means[rate]))) for arm, means in found.items()}
 
 
 def _line(cells: list[str]) -> str:
@@ -209,23 +235,29 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--budget", type=float, default=500, help="training cost in steps of the full network")
+    parser.add_argument("--backbone", choices=["EDSR", "MSRResNet"], default="EDSR")
+    parser.add_argument("--scale", type=int, choices=[2, 3, 4], default=2)
+    parser.add_argument("--warmup", type=float, default=0.0, help="share of the budget over which the rate rises")
+    parser.add_argument("--rates", type=float, nargs="+", default=[2e-3], help="learning rates")
     parser.add_argument("--images", type=int, default=60, help="images of train_hr to train on")
     options = parser.parse_args()
     keep_freed_blocks()
     options.results.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
-    rows = [row for row in rows if row["budget"] == options.budget]
-    done = {(row["arm"], row["seed"]) for row in rows}
-    todo = [(arm, seed) for seed in options.seeds for arm in options.arms if (arm, seed) not in done]
+    asked = {name: getattr(options, name) for name in ("budget", "backbone", "scale", "warmup")}
+    rows = [row for row in rows if all(row[name] == value for name, value in asked.items())]
+    done = {(row["arm"], row["rate"], row["seed"]) for row in rows}
+    todo = [key for key in product(options.arms, options.rates, options.seeds) if key not in done]
     if todo:
-        pairs = read_pairs(options.data / "train_hr", options.images)
-        test = read_pairs(options.data / "Set5") + read_pairs(options.data / "Set14")
+        pairs = read_pairs(options.data / "train_hr", options.scale, options.images)
+        test = [pair for name in ("Set5", "Set14") for pair in read_pairs(options.data / name, options.scale)]
         limits = class_limits(pairs)
-    for arm, seed in tqdm(todo, desc="training", unit="run"):
-        start = time.process_time()
-        net, steps = train(ARMS[arm], pairs, limits, seed, options.budget)
+    for arm, rate, seed in tqdm(todo, desc="training", unit="run"):
+        start, net = time.process_time(), make_supernet(options.backbone, options.scale, seed)
+        steps = train(net, ARMS[arm], rate, pairs, limits, seed, options.budget, options.warmup)
+        setting = {"arm": arm, "seed": seed, "rate": rate, **asked}
         counts = dict(zip(COUNTS, (steps, time.process_time() - start), strict=True))
-        rows.append({"arm": arm, "seed": seed, "budget": options.budget, **counts, **evaluate(net, test)})
+        rows.append({**setting, **counts, **evaluate(net, test)})
         with options.results.open("a") as file:
             file.write(json.dumps(rows[-1]) + "\n")
     sys.stdout.write(table(rows))

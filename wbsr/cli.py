@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("wbsr.training:train", "check an option file and run BasicSR's training"),
     "test": ("wbsr.training:test", "check an option file and run BasicSR's test"),
     "results": ("wbsr.results:main", "make a page of tables from the result files of tests"),
+    "tables": ("wbsr.tables:main", "reproduce a table of the paper, from training to a page"),
     "upscale": ("wbsr.upscale:main", "upscale pictures by a trained network"),
     "info": ("wbsr.info:main", "tell what a checkpoint holds, and what its subnets cost"),
     "export": ("wbsr.export:main", "write one subnet as a stock checkpoint or as ONNX"),

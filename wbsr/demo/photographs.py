@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -34,15 +35,33 @@ def prepare(root: Path, scale: int, shipped_scale: int) -> None:
     """
     shutil.rmtree(root, ignore_errors=True)
     for name in TRAIN:
-        image = _read(name)
-        for row in range(0, image.shape[0] - SUB_IMAGE + 1, SUB_IMAGE):
-            for col in range(0, image.shape[1] - SUB_IMAGE + 1, SUB_IMAGE):
-                part = image[row : row + SUB_IMAGE, col : col + SUB_IMAGE]
-                _write_pair(part, root / "train", f"{Path(name).stem}_{row:04}_{col:04}.png", scale)
+        for part, image in _parts(name):
+            _write_pair(image, root / "train", part, scale)
     for name in TEST:
         image = _read(name)
         _write_pair(image, root / "test", f"{Path(name).stem}.png", scale)
         _write_pair(image, root / "shipped", f"{Path(name).stem}.png", shipped_scale)
+
+
+def write_hr(folder: Path, kind: str) -> None:
+    """Write the photographs of `kind`, `train` (as sub-images) or `test`, as HR files; what stands there is kept.
+
+    Raises:
+        FileNotFoundError: scikit-image does not carry one of the photographs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TRAIN if kind == "train" else TEST:
+        for part, image in _parts(name) if kind == "train" else [(f"{Path(name).stem}.png", _read(name))]:
+            if not (folder / part).is_file():
+                cv2.imwrite(str(folder / part), image)
+
+
+def _parts(name: str) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """The sub-images of a photograph, by file name."""
+    image = _read(name)
+    for row in range(0, image.shape[0] - SUB_IMAGE + 1, SUB_IMAGE):
+        for col in range(0, image.shape[1] - SUB_IMAGE + 1, SUB_IMAGE):
+            yield f"{Path(name).stem}_{row:04}_{col:04}.png", image[row : row + SUB_IMAGE, col : col + SUB_IMAGE]
 
 
 def _read(name: str) -> NDArray[np.uint8]:

@@ -1,0 +1,181 @@
+"""Runs rows: trains, calibrates and tests, each in a process of its own, and keeps what is finished.
+
+In the folder of the results:
+
+    data/                  LR/HR pairs of the image sets
+    options/NAME.yml       every option file that was run, and NAME.log what the run said
+    experiments/NAME/      BasicSR's trainings; one that was killed resumes from its last checkpoint
+    results/NAME/          BasicSR's tests
+    classes/NAME/SET/      what `wbsr analyze` found on the patches of each difficulty class
+    rows/NAME.json         finished rows
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wbsr.files import write_whole
+from wbsr.tables import options
+from wbsr.tables.options import Folders, Options
+from wbsr.tables.recipe import Preset, Row
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row with one backbone, scale and seed."""
+
+    row: Row
+    backbone: str
+    scale: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The row's name for this backbone."""
+        return self.row.name.format(backbone=self.backbone)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.backbone} x{self.scale}, seed {self.seed})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job runs: its trainings in order, its test, and where its row is kept, relative to the results."""
+
+    trainings: tuple[Options, ...]
+    checkpoint: Path
+    test: Options
+    classes: bool = False
+
+    @property
+    def row_file(self) -> Path:
+        """Where the finished row lies."""
+        return Path("rows") / f"{self.test['name']}{'_classes' if self.classes else ''}.json"
+
+
+def plan(job: Job, preset: Preset, folders: Folders, classes: bool = False) -> Plan:
+    """What a job will run, with its `classes` measured or without; raises what `options.trainings` does."""
+    trainings = options.trainings(job.row, job.backbone, job.scale, job.seed, preset, folders)
+    checkpoint = options.weights(trainings[-1])
+    if job.row.calibrate:
+        checkpoint = checkpoint.with_name("calibrated.pth")
+    test = options.test(job.row, trainings[-1], checkpoint, folders)
+    return Plan(tuple(trainings), checkpoint, test, classes)
+
+
+def run(job: Job, what: Plan, preset: Preset, folders: Folders, out: Path, parallel: int = 1) -> dict[str, Any]:
+    """Run what a job has not run yet.
+
+    Args:
+        job: the row.
+        what: its plan.
+        preset: its size.
+        folders: where the pairs are.
+        out: the folder of the results.
+        parallel: how many jobs share the cores.
+
+    Returns:
+        The finished row: for each test set its metrics, and share of FLOPs.
+
+    Raises:
+        RuntimeError: a process failed; its log is named.
+    """
+    for training in what.trainings:
+        if not _finished(training, out):
+            _wbsr(["train", "-opt", _write(training, out), "--auto_resume"], training["name"], out, parallel)
+            if not _finished(training, out):
+                raise RuntimeError(
+                    f"the training {training['name']} left no network: see {_log(training['name'], out)}"
+                )
+    if job.row.calibrate and not (out / what.checkpoint).is_file():
+        trained, name = options.weights(what.trainings[-1]), what.trainings[-1]["name"]
+        files = ["--weights", str(trained), "--hr", str(folders.train / "HR"), "--out", str(what.checkpoint)]
+        _wbsr(["calibrate", *files, *preset.calibration], name, out, parallel)
+    _wbsr(["test", "-opt", _write(what.test, out)], what.test["name"], out, parallel)
+    results = out / "results" / what.test["name"]
+    sets = {name: json.loads((results / f"{name}.json").read_text(encoding="utf-8")) for name in folders.tests}
+    row = {
+        "row": job.name,
+        "backbone": job.backbone,
+        "scale": job.scale,
+        "seed": job.seed,
+        "trainings": [training["name"] for training in what.trainings],
+        "weights": what.checkpoint.as_posix(),
+        "network": what.test["network_g"],
+        "images": {name: result["images"] for name, result in sets.items()},
+        "sets": {name: result["rows"][0] for name, result in sets.items()},
+    }
+    if what.classes:
+        row["classes"] = {name: _classes(what, name, folders, out, parallel) for name in sets}
+    (out / "rows").mkdir(exist_ok=True)
+    write_whole(out / what.row_file, json.dumps(row, indent=1) + "\n")
+    return row
+
+
+def _classes(what: Plan, name: str, folders: Folders, out: Path, parallel: int) -> list[float | None]:
+    """PSNR-Y of a test set's patches by difficulty class, as the row's test routes them."""
+    opt, folder = what.trainings[-1], Path("classes") / what.test["name"] / name
+    patch = opt["datasets"]["train"]["gt_size"] // opt["scale"]
+    files = ["--hr", str(folders.tests[name] / "HR"), "--weights", str(what.checkpoint), "--out", str(folder)]
+    size = ["--scale", str(opt["scale"]), "--patch", str(patch)]
+    _wbsr(["analyze", *files, *size], what.test["name"], out, parallel)
+    found = json.loads((out / folder / "analysis.json").read_text(encoding="utf-8"))
+    method = "full" if what.test["val"]["dynamic"]["routing"] == "full" else "dynamic"
+    return list(found["quality"]["methods"][method]["psnr_y"])
+
+
+def finished(what: Plan, out: Path) -> dict[str, Any] | None:
+    """The row that an earlier run finished, if it did."""
+    path = out / what.row_file
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+_locks: dict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
+
+
+def _train(training: Options, out: Path, parallel: int) -> None:
+    if _finished(training, out):
+        return
+    _wbsr(["train", "-opt", _write(training, out), "--auto_resume"], training["name"], out, parallel)
+    if not _finished(training, out):
+        raise RuntimeError(f"the training {training['name']} left no network: see {_log(training['name'], out)}")
+
+
+def _finished(training: Options, out: Path) -> bool:
+    """Whether a training went to its end: BasicSR writes `latest` last."""
+    return (out / options.weights(training)).is_file()
+
+
+def _write(opt: Options, out: Path) -> str:
+    folder = out / "options"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / f"{opt['name']}.yml", yaml.safe_dump(opt, sort_keys=False, allow_unicode=True))
+    return f"options/{opt['name']}.yml"
+
+
+def _log(name: str, out: Path) -> Path:
+    return out / "options" / f"{name}.log"
+
+
+def _wbsr(arguments: Sequence[str], name: str, out: Path, parallel: int) -> None:
+    """Run `wbsr` in the folder of the results, on a share of the cores."""
+    (out / "options").mkdir(parents=True, exist_ok=True)
+    threads = str(max(1, (os.cpu_count() or 1) // parallel))
+    paths = os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))
+    environment = os.environ | {"PYTHONPATH": paths} | ({"OMP_NUM_THREADS": threads} if parallel > 1 else {})
+    command = [sys.executable, "-m", "wbsr", *arguments]
+    with _log(name, out).open("a", encoding="utf-8") as log:
+        done = subprocess.run(command, cwd=out, env=environment, stdout=log, stderr=log, check=False)
+    if done.returncode:
+        raise RuntimeError(f"`wbsr {arguments[0]}` failed with exit code {done.returncode}: see {_log(name, out)}")

@@ -1,0 +1,125 @@
+"""Finished rows as one table: ours, the paper's and the difference, each figure a mean over seeds with its spread."""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wbsr.results.paper import Figure, published
+
+Finished = dict[str, Any]
+METRICS = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over seeds, and standard deviation where there are two seeds at least."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value."""
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row on one test set.
+
+    `metrics`: by name, PSNR in dB; `gain`: PSNR-Y over the first row of the same backbone and scale, paired by seed;
+    `gflops`: per LR patch of HR size 128; `gflops_paper`: the same by the paper's count, which at x2 is the x4 graph's;
+    `flops_share`: of the row's own full network; `paper`: the paper's figures, where it has any; `class_gains`: gain by
+    difficulty class, where rows were measured so, None for a class without patches.
+    """
+
+    backbone: str
+    scale: int
+    row: str
+    test_set: str
+    images: int
+    seeds: tuple[int, ...]
+    metrics: dict[str, Spread]
+    gain: Spread | None
+    parameters: int
+    gflops: Spread
+    gflops_paper: Spread
+    flops_share: Spread
+    paper: Figure | None
+    class_gains: tuple[Spread | None, ...] = ()
+
+
+def entries(table: str, rows: Sequence[Finished]) -> list[Entry]:
+    """The entries of a table, in the order of its rows."""
+    found = []
+    groups = list(dict.fromkeys((row["backbone"], row["scale"], row["row"]) for row in rows))
+    for backbone, scale, name in groups:
+        own = [row for row in rows if (row["backbone"], row["scale"], row["row"]) == (backbone, scale, name)]
+        first = next(group for group in groups if group[:2] == (backbone, scale))[2]
+        base = {r["seed"]: r for r in rows if (r["backbone"], r["scale"], r["row"]) == (backbone, scale, first)}
+        parameters, flops, flops_paper = _count(json.dumps(own[0]["network"], sort_keys=True))
+        theirs = published(table, backbone, scale, name)
+        for test_set in own[0]["sets"]:
+            cells = [row["sets"][test_set] for row in own]
+            gains = [
+                row["sets"][test_set]["psnr_y"] - base[row["seed"]]["sets"][test_set]["psnr_y"]
+                for row in own
+                if row["seed"] in base and name != first
+            ]
+            shares = [cell["flops_share"] for cell in cells]
+            found.append(
+                Entry(
+                    backbone=backbone,
+                    scale=scale,
+                    row=name,
+                    test_set=test_set,
+                    images=own[0]["images"][test_set],
+                    seeds=tuple(row["seed"] for row in own),
+                    metrics={metric: Spread.of([cell[metric] for cell in cells]) for metric in METRICS},
+                    gain=Spread.of(gains) if gains else None,
+                    parameters=parameters,
+                    gflops=Spread.of([share * flops / 1e9 for share in shares]),
+                    gflops_paper=Spread.of([share * flops_paper / 1e9 for share in shares]),
+                    flops_share=Spread.of(shares),
+                    paper=theirs.get(test_set),
+                    class_gains=_class_gains(own, base, test_set),
+                )
+            )
+    return found
+
+
+def _class_gains(own: Sequence[Finished], base: dict[int, Finished], test_set: str) -> tuple[Spread | None, ...]:
+    """PSNR-Y over the first row's by difficulty class, paired by seed."""
+    measured = [(row, base[row["seed"]]) for row in own if row["seed"] in base and "classes" in row]
+    pairs = [(row["classes"][test_set], first["classes"][test_set]) for row, first in measured]
+    gains = [[None if a is None or b is None else a - b for a, b in zip(*pair, strict=True)] for pair in pairs]
+    return tuple(
+        None if None in by_seed else Spread.of([gain for gain in by_seed if gain is not None])
+        for by_seed in zip(*gains, strict=True)
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _count(network: str) -> tuple[int, int, int]:
+    """Parameters and FLOPs of a network's options, and its FLOPs by the paper's count."""
+    from wbsr import compat
+
+    compat.install()
+    from basicsr.archs import build_network
+
+    import wbsr.plugin  # noqa: F401  registers the networks
+
+    options = json.loads(network)
+    built = build_network(json.loads(network))
+    parameters, flops = sum(weight.numel() for weight in built.parameters()), built.flops[built.full]
+    patches = (4 // built.scale) ** 2  # of 32 x 32 LR pixels, in which FLOPs are counted
+    if built.scale != 2:
+        return parameters, patches * flops, patches * flops
+    options["backbone"]["upscale"] = 4
+    larger = build_network(options)
+    return parameters, patches * flops, patches * larger.flops[larger.full]
