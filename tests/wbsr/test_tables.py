@@ -177,7 +177,7 @@ def finished(row, seed, psnr, **more):
         "widths": [64],
         "depths": [16],
     }
-    base = {"row": row, "backbone": "SRResNet", "scale": 4, "seed": seed, "network": network}
+    base = {"classes": {}, "row": row, "backbone": "SRResNet", "scale": 4, "seed": seed, "network": network}
     return {**base, "images": {"Test2K": 100}, "sets": {"Test2K": cell}, **more}
 
 

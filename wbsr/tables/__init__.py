@@ -113,9 +113,10 @@ def run(name: str, table: Table, jobs: Sequence[Job], preset: Preset, arguments:
                 sys.stderr.write(f"wbsr tables: {job} failed: {error}\n")
     about = [f"Made by `wbsr tables {name} --preset {arguments.preset}`: {len(rows)} of {len(jobs)} rows are finished."]
     about += [f"Failed: {job}: {error}" for job, error in failed.items()]
-    entries = summary.entries(name, [rows[job] for job in jobs if job in rows])
-    folder = out / name
-    files = report.write(name, table, entries, plots.draw(name, table.draw, entries, folder), about, folder)
+    ordered = [rows[job] for job in jobs if job in rows]
+    entries = summary.entries(name, ordered)
+    drawn = plots.draw(name, table, entries, ordered, out, folders)
+    files = report.write(name, table, entries, drawn, about, out / name)
     sys.stdout.write("\n".join(map(str, files)) + "\n")
     return 1 if failed else 0
 
@@ -157,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train and test what a table of the paper needs, and write it with our figures beside the paper's. "
         "Run the same command again to go on after a kill: what is finished is kept.",
     )
-    parser.add_argument("name", nargs="?", help="table1 to table4, fig5 or fig7")
+    parser.add_argument("name", nargs="?", help="table1 to table4, fig1, fig3, fig5, fig6, fig7")
     parser.add_argument("--preset", default="smoke", help="smoke, bench or paper (default: %(default)s)")
     parser.add_argument("--data", type=Path, help="folder that holds the image sets (not needed by smoke)")
     parser.add_argument("--sets", type=Path, metavar="FILE", help="YAML with blocks `train` and `tests` of your own")

@@ -1,28 +1,61 @@
-"""Plots of a table: PSNR over FLOPs of its rows; over the number of classes (Figure 7); gain by class (Figure 5)."""
+"""What a table shows beside its numbers: plots of its entries, and pictures of what its networks do."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wbsr.tables.summary import Entry
+from wbsr.tables.options import Folders
+from wbsr.tables.recipe import Table
+from wbsr.tables.runner import analysis
+from wbsr.tables.summary import Entry, Finished
 
 
-def draw(name: str, how: str, entries: Sequence[Entry], out: Path) -> list[Path]:
-    """One PNG for each backbone and scale of the entries."""
-    out.mkdir(parents=True, exist_ok=True)
-    made = []
+@dataclass(frozen=True)
+class Content:
+    """What there is to draw of one backbone and scale: its entries, its finished rows of the first seed, the folder of
+    the results, and where the pairs are in it."""
+
+    entries: Sequence[Entry]
+    rows: Sequence[Finished]
+    out: Path
+    folders: Folders
+
+    @property
+    def scale(self) -> int:
+        return self.entries[0].scale
+
+    def weights(self, row: str) -> Path | None:
+        """The checkpoint of a row; None if it is not finished."""
+        return next((self.out / each["weights"] for each in self.rows if each["row"] == row), None)
+
+    def picture(self) -> tuple[Path, str]:
+        """The first image of the first test set: the set's folder, and the name of its files."""
+        folder = self.out / next(iter(self.folders.tests.values()))
+        return folder, min(path.name for path in (folder / "HR").iterdir())
+
+
+def draw(
+    name: str, table: Table, entries: Sequence[Entry], rows: Sequence[Finished], out: Path, folders: dict[int, Folders]
+) -> list[Path]:
+    """PNG files for each backbone and scale of the entries, in the table's folder."""
+    made: list[Path] = []
+    (out / name).mkdir(parents=True, exist_ok=True)
     for backbone, scale in dict.fromkeys((entry.backbone, entry.scale) for entry in entries):
         own = [entry for entry in entries if (entry.backbone, entry.scale) == (backbone, scale)]
-        path = out / f"{name}_{backbone}_x{scale}.png"
-        {"over_flops": over_flops, "by_classes": by_classes, "gain_by_class": gain_by_class}[how](own, path)
-        made.append(path)
+        first = min(seed for entry in own for seed in entry.seeds)
+        finished = [row for row in rows if (row["backbone"], row["scale"], row["seed"]) == (backbone, scale, first)]
+        content = Content(own, finished, out, folders[scale])
+        made += _DRAW[table.draw](content, out / name / f"{name}_{backbone}_x{scale}.png")
     return made
 
 
-def over_flops(entries: Sequence[Entry], path: Path) -> None:
+def over_flops(content: Content, path: Path) -> list[Path]:
     """PSNR-Y over GFLOPs, a panel for each test set, a point for each row, with its spread over seeds."""
+    entries = content.entries
     sets = list(dict.fromkeys(entry.test_set for entry in entries))
     figure, axes = _panels(len(sets))
     for axis, name in zip(axes, sets, strict=True):
@@ -32,11 +65,12 @@ def over_flops(entries: Sequence[Entry], path: Path) -> None:
         axis.set(title=name, xlabel="GFLOPs per LR patch of HR size 128", ylabel="PSNR-Y, dB", xlim=(0, None))
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     figure.suptitle(f"{entries[0].backbone} x{entries[0].scale}")
-    _save(figure, path)
+    return _save(figure, path)
 
 
-def by_classes(entries: Sequence[Entry], path: Path) -> None:
+def by_classes(content: Content, path: Path) -> list[Path]:
     """PSNR-Y and GFLOPs over K, whose rows are called `K = number`, a panel for each test set."""
+    entries = content.entries
     sets = list(dict.fromkeys(entry.test_set for entry in entries))
     figure, axes = _panels(len(sets))
     for axis, name in zip(axes, sets, strict=True):
@@ -51,11 +85,12 @@ def by_classes(entries: Sequence[Entry], path: Path) -> None:
         cost.plot(numbers, [entry.gflops.mean for entry in own], "s--", color="C1")
         cost.set_ylabel("GFLOPs per LR patch of HR size 128", color="C1")
     figure.suptitle(f"{entries[0].backbone} x{entries[0].scale}")
-    _save(figure, path)
+    return _save(figure, path)
 
 
-def gain_by_class(entries: Sequence[Entry], path: Path) -> None:
+def gain_by_class(content: Content, path: Path) -> list[Path]:
     """PSNR-Y over the first row's by difficulty class, a panel for each test set, a line for each row."""
+    entries = content.entries
     sets = list(dict.fromkeys(entry.test_set for entry in entries))
     figure, axes = _panels(len(sets))
     for axis, name in zip(axes, sets, strict=True):
@@ -69,7 +104,47 @@ def gain_by_class(entries: Sequence[Entry], path: Path) -> None:
         axis.set(title=name, xlabel="difficulty class, 1 the flattest", ylabel="PSNR-Y gain over the first row, dB")
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     figure.suptitle(f"{entries[0].backbone} x{entries[0].scale}")
-    _save(figure, path)
+    return _save(figure, path)
+
+
+def shares_and_errors(content: Content, path: Path) -> list[Path]:
+    """What `wbsr analyze` drew of the training set: shares of easy, medium and hard patches, errors by class."""
+    made = []
+    for kind in ("levels", "quality"):
+        made.append(path.with_name(f"{path.stem}_{kind}.png"))
+        shutil.copyfile(content.out / analysis(content.rows[0], "train") / f"{kind}.png", made[-1])
+    return made
+
+
+def projection(content: Content, path: Path) -> list[Path]:
+    """Gradients, scores and subnets of a test image by the last row's network."""
+    from wbsr.tables import pictures
+
+    pair, name = content.picture()
+    pictures.projection(content.out / content.rows[-1]["weights"], pair, name, content.scale, path)
+    return [path]
+
+
+def errors(content: Content, path: Path) -> list[Path]:
+    """Errors of a test image without BDLoss (row `+ HES`) and with it (`+ WBSR`); nothing until both are finished."""
+    from wbsr.tables import pictures
+
+    without, with_loss = content.weights("+ HES"), content.weights("+ WBSR")
+    if without is None or with_loss is None:
+        return []
+    pair, name = content.picture()
+    pictures.errors(without, with_loss, pair, name, content.scale, path)
+    return [path]
+
+
+_DRAW = {
+    "over_flops": over_flops,
+    "by_classes": by_classes,
+    "gain_by_class": gain_by_class,
+    "analysis": shares_and_errors,
+    "projection": projection,
+    "errors": errors,
+}
 
 
 def _classes(entry: Entry) -> int:
@@ -86,8 +161,9 @@ def _panels(count: int) -> tuple[Any, Sequence[Any]]:
     return figure, axes[0]
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path) -> list[Path]:
     from matplotlib import pyplot
 
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
+    return [path]

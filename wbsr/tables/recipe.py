@@ -60,15 +60,15 @@ class Row:
 class Table:
     """One table or figure.
 
-    `note`: what to say about it; `draw`: what its plot shows, see `plots.py`; `classes`: whether the rows are also
-    measured on the patches of each difficulty class.
+    `note`: what to say about it; `draw`: what its plot shows, see `plots.py`; `classes`: the image sets on whose
+    patches of each difficulty class the rows are also measured.
     """
 
     title: str
     rows: tuple[Row, ...]
     note: str = ""
-    draw: Literal["over_flops", "by_classes", "gain_by_class"] = "over_flops"
-    classes: bool = False
+    draw: Literal["over_flops", "by_classes", "gain_by_class", "analysis", "projection", "errors"] = "over_flops"
+    classes: Literal["none", "tests", "train"] = "none"
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]

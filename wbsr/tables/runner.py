@@ -18,10 +18,10 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -29,6 +29,8 @@ from wbsr.files import write_whole
 from wbsr.tables import options
 from wbsr.tables.options import Folders, Options
 from wbsr.tables.recipe import Preset, Row
+
+Classes = Literal["none", "tests", "train"]
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,16 @@ class Plan:
     trainings: tuple[Options, ...]
     checkpoint: Path
     test: Options
-    classes: bool = False
+    classes: Classes = "none"
 
     @property
     def row_file(self) -> Path:
         """Where the finished row lies."""
-        return Path("rows") / f"{self.test['name']}{'_classes' if self.classes else ''}.json"
+        return Path("rows") / f"{self.test['name']}{'' if self.classes == 'none' else '_' + self.classes}.json"
 
 
-def plan(job: Job, preset: Preset, folders: Folders, classes: bool = False) -> Plan:
-    """What a job will run, with its `classes` measured or without; raises what `options.trainings` does."""
+def plan(job: Job, preset: Preset, folders: Folders, classes: Classes = "none") -> Plan:
+    """What a job will run, with the classes of some sets measured or of none; raises what `options.trainings` does."""
     trainings = options.trainings(job.row, job.backbone, job.scale, job.seed, preset, folders)
     checkpoint = options.weights(trainings[-1])
     if job.row.calibrate:
@@ -111,23 +113,29 @@ def run(job: Job, what: Plan, preset: Preset, folders: Folders, out: Path, paral
         "scale": job.scale,
         "seed": job.seed,
         "trainings": [training["name"] for training in what.trainings],
+        "test": what.test["name"],
         "weights": what.checkpoint.as_posix(),
         "network": what.test["network_g"],
         "images": {name: result["images"] for name, result in sets.items()},
         "sets": {name: result["rows"][0] for name, result in sets.items()},
     }
-    if what.classes:
-        row["classes"] = {name: _classes(what, name, folders, out, parallel) for name in sets}
+    hr = {"none": {}, "tests": folders.tests, "train": {"train": folders.train}}[what.classes]
+    row["classes"] = {name: _by_class(what, name, folder / "HR", out, parallel) for name, folder in hr.items()}
     (out / "rows").mkdir(exist_ok=True)
     write_whole(out / what.row_file, json.dumps(row, indent=1) + "\n")
     return row
 
 
-def _classes(what: Plan, name: str, folders: Folders, out: Path, parallel: int) -> list[float | None]:
-    """PSNR-Y of a test set's patches by difficulty class, as the row's test routes them."""
-    opt, folder = what.trainings[-1], Path("classes") / what.test["name"] / name
+def analysis(row: Mapping[str, Any], name: str) -> Path:
+    """The folder of what `wbsr analyze` found of a row on a set, relative to the folder of the results."""
+    return Path("classes") / str(row["test"]) / name
+
+
+def _by_class(what: Plan, name: str, hr: Path, out: Path, parallel: int) -> list[float | None]:
+    """PSNR-Y on a set's patches of each difficulty class, as the row's test routes them."""
+    opt, folder = what.trainings[-1], analysis({"test": what.test["name"]}, name)
     patch = opt["datasets"]["train"]["gt_size"] // opt["scale"]
-    files = ["--hr", str(folders.tests[name] / "HR"), "--weights", str(what.checkpoint), "--out", str(folder)]
+    files = ["--hr", str(hr), "--weights", str(what.checkpoint), "--out", str(folder)]
     size = ["--scale", str(opt["scale"]), "--patch", str(patch)]
     _wbsr(["analyze", *files, *size], what.test["name"], out, parallel)
     found = json.loads((out / folder / "analysis.json").read_text(encoding="utf-8"))

@@ -95,7 +95,7 @@ def entries(table: str, rows: Sequence[Finished]) -> list[Entry]:
 
 def _class_gains(own: Sequence[Finished], base: dict[int, Finished], test_set: str) -> tuple[Spread | None, ...]:
     """PSNR-Y over the first row's by difficulty class, paired by seed."""
-    measured = [(row, base[row["seed"]]) for row in own if row["seed"] in base and "classes" in row]
+    measured = [(row, base[row["seed"]]) for row in own if row["seed"] in base and test_set in row["classes"]]
     pairs = [(row["classes"][test_set], first["classes"][test_set]) for row, first in measured]
     gains = [[None if a is None or b is None else a - b for a, b in zip(*pair, strict=True)] for pair in pairs]
     return tuple(
