@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,29 @@ def test_hes_and_bdloss_drop_into_stock_option_files(name, folder):
         hard = [float(line.split()[1]) for line in fed(folder)]
         assert len(hard) == 12
         assert np.mean(hard[6:]) > np.mean(hard[:6])
+
+
+def test_dda_drops_into_a_stock_option_file_and_resumes_with_its_losses(folder):
+    path = small("HES_RCAN_x2", folder, total_iter=24)
+    opt = yaml.safe_load(path.read_text(encoding="utf-8"))
+    opt["datasets"]["train"]["hes"] = {"sampling": "dda", "num_classes": 4, "stride": 4, "refresh": 6}
+    opt["datasets"]["train"]["num_worker_per_gpu"] = 1
+    path.write_text(yaml.safe_dump(opt), encoding="utf-8")
+    run(folder, "train", "-opt", path)
+    hard = [float(line.split()[1]) for line in fed(folder)]
+    assert len(hard) == 24
+    assert np.mean(hard[12:]) > np.mean(hard[:12])  # the outputs on texture are worse than on what is flat
+
+    resumed = folder / "resumed"
+    shutil.copytree(folder / "experiments", resumed / "experiments")
+    (resumed / "data").symlink_to(folder / "data")
+    states = resumed / "experiments" / path.stem / "training_states"
+    for state in states.iterdir():
+        if state.name != "16.state":
+            state.unlink()
+    assert torch.load(states / "16.state", weights_only=True)["class_losses"]["refresh"] == 6
+    run(resumed, "train", "-opt", path, "--auto_resume")
+    assert fed(resumed) == fed(folder)[16:]
 
 
 def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder):
