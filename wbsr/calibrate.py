@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wbsr_models.edge_routing import BINS
 from wbsr_models.tiling import DEFAULT_HALO
 
 if TYPE_CHECKING:
     from wbsr_data.bicubic import Bytes
     from wbsr_models.calibration import Calibration
+    from wbsr_models.edge_routing import EdgeTable
 
 BUDGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the printed table
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     from wbsr_models.upscaler import load_supernet
 
     settings = CalibrationSettings(
-        arguments.patches, arguments.images, arguments.halo, arguments.classes, arguments.seed
+        arguments.patches, arguments.images, arguments.halo, arguments.classes, arguments.seed, arguments.edge_table
     )
     sources = find_sources(arguments.hr)
     supernet, metadata = load_supernet(arguments.weights)
@@ -54,11 +56,14 @@ def main(argv: Sequence[str]) -> int:
         thresholds=found.thresholds,
         error_table=found.error_table,
         class_shares=found.class_shares,
+        edge_table=found.edge_table or metadata.edge_table,
     )
     out = arguments.out or arguments.weights
     atomic_save({**load_checkpoint(arguments.weights), "wbsr": updated.plain()}, out)
     shares = [supernet.share(subnet) for subnet in supernet.subnets]
     sys.stdout.write(summary(found, list(map(str, supernet.subnets)), shares))
+    if found.edge_table is not None:
+        sys.stdout.write(edge_summary(found.edge_table, list(map(str, supernet.subnets))))
     sys.stdout.write(f"\nWritten to {out}; use it by `wbsr upscale --weights {out} --budget 0.6`.\n")
     return 0
 
@@ -86,6 +91,15 @@ def summary(found: Calibration, subnets: Sequence[str], costs: Sequence[float]) 
     return "\n".join(lines) + "\n"
 
 
+def edge_summary(table: EdgeTable, subnets: Sequence[str]) -> str:
+    """ARM's edge table, one line a bin."""
+    names = "  ".join(f"{name:>7}" for name in ("bicubic", *subnets))
+    lines = ["", f"bin  edge score from  {names}  (PSNR dB, RGB)"]
+    for number, (start, row) in enumerate(zip((0.0, *table.bounds), table.psnr, strict=True)):
+        lines.append(f"{number + 1:3}  {start:15.4f}  " + "  ".join(f"{psnr:7.2f}" for psnr in row))
+    return "\n".join(lines) + "\n"
+
+
 def _psnr(squared_error: float) -> float:
     return -10 * math.log10(max(squared_error, 1e-10))
 
@@ -105,6 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="of the choice of images and patches (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--edge-table",
+        type=int,
+        nargs="?",
+        const=BINS,
+        default=0,
+        metavar="BINS",
+        help="also measure the table of routing `arm`, on as many patches more; BINS is %(const)s if not given",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     return parser

@@ -82,7 +82,10 @@ def describe(path: Path, content: Mapping[str, Any], supernet: Supernet, metadat
         values = " ".join(f"{value:.4g}" for value in metadata.thresholds)
         lines.append(f"thresholds  {len(metadata.thresholds) + 1} difficulty classes, split at {values}")
     calibrated = "none: wbsr calibrate measures it" if metadata.error_table is None else "measured by wbsr calibrate"
-    return "\n".join([*lines, f"error table {calibrated}"]) + "\n"
+    lines.append(f"error table {calibrated}")
+    if metadata.edge_table is not None:
+        lines.append(f"edge table  {len(metadata.edge_table.psnr)} bins, for routing arm")
+    return "\n".join(lines) + "\n"
 
 
 def table(supernet: Supernet, metadata: Metadata, milliseconds: Mapping[Subnet, float] | None = None) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wbsr_data.difficulty import thresholds as thresholds
     from wbsr_data.draws import DrawPlan as DrawPlan
     from wbsr_data.draws import HESSampler as HESSampler
+    from wbsr_data.edge import edge_score as edge_score
     from wbsr_data.gradient import gradient_score as gradient_score
     from wbsr_data.gradient import gradient_vector as gradient_vector
     from wbsr_data.gradient import patch_positions as patch_positions
@@ -35,6 +36,7 @@ _HOME = {
     "class_probabilities": "difficulty",
     "classify": "difficulty",
     "decode_image": "images",
+    "edge_score": "edge",
     "gradient_score": "gradient",
     "gradient_vector": "gradient",
     "patch_positions": "gradient",

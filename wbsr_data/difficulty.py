@@ -106,10 +106,10 @@ def class_probabilities(counts: ArrayLike, delta: float = 0.9, max_repeat: float
     weights = np.zeros_like(patches)
     weights[filled] = delta ** (classes[-1] - classes).astype(np.float64) / patches[filled]  # δ^-k, without overflow
     probabilities: NDArray[np.float64] = weights / weights.sum()
-    return probabilities if max_repeat is None else _bounded(probabilities, max_repeat * patches / patches.sum())
+    return probabilities if max_repeat is None else bounded(probabilities, max_repeat * patches / patches.sum())
 
 
-def _bounded(probabilities: NDArray[np.float64], caps: NDArray[np.float64]) -> NDArray[np.float64]:
+def bounded(probabilities: NDArray[np.float64], caps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cut probabilities at their caps and give the excess to the others in proportion, until none is above its cap.
 
     The caps sum to at least 1, so this ends with a distribution. Each round fixes at least one class.

@@ -73,7 +73,7 @@ def gradient_score(x: Tensor, patch_size: int, stride: int | None = None, part: 
         return some
     if part != "norm":
         raise ValueError(f"part must be one of norm, {', '.join(_PARTS)}, got {part!r}")
-    luma = _luma(x)
+    luma = to_luma(x)
     horizontal = _box_mean(torch.diff(luma, dim=-1).square_(), luma, patch_size, stride, dim=-1)
     vertical = _box_mean(torch.diff(luma, dim=-2).square_(), luma, patch_size, stride, dim=-2)
     return (horizontal + vertical).sqrt_().float()
@@ -93,7 +93,7 @@ def gradient_vector(x: Tensor, patch_size: int, stride: int | None = None) -> Te
     Raises:
         ValueError, TypeError: as for `gradient_score`.
     """
-    luma = _luma(x)
+    luma = to_luma(x)
     parts = []
     for dim in (-1, -2):
         gradient = torch.diff(luma, dim=dim).abs_()
@@ -103,7 +103,7 @@ def gradient_vector(x: Tensor, patch_size: int, stride: int | None = None) -> Te
     return torch.stack(parts, dim=-1).float()
 
 
-def _luma(x: Tensor) -> Tensor:
+def to_luma(x: Tensor) -> Tensor:
     """(..., H, W) float64 luma, in multiples of 2⁻¹⁸."""
     if x.ndim not in (3, 4) or x.shape[-3] not in (1, 3):
         raise ValueError(f"an image must be (C, H, W) or (N, C, H, W) with C = 1 or 3, got {tuple(x.shape)}")

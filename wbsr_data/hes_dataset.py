@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,17 +29,18 @@ from basicsr.utils.dist_util import get_dist_info  # noqa: E402
 from basicsr.utils.registry import DATASET_REGISTRY  # noqa: E402
 from torchvision.transforms.functional import normalize  # noqa: E402
 
+from wbsr_data.class_losses import ClassLosses, FollowingPlan  # noqa: E402
 from wbsr_data.draws import DrawPlan  # noqa: E402
-from wbsr_data.hes_options import parse_hes  # noqa: E402
+from wbsr_data.hes_options import check_pairs, check_refresh, parse_hes  # noqa: E402
 from wbsr_data.image_cache import ImageCache  # noqa: E402
 from wbsr_data.images import Pixels, check_image, decode_pixels, to_float  # noqa: E402
 from wbsr_data.index_cache import DEFAULT_FOLDER, cache_key, cached_index  # noqa: E402
+from wbsr_data.loss_meter import attach  # noqa: E402
 from wbsr_data.patch_index import IndexSettings, PatchIndex  # noqa: E402
 from wbsr_data.reader import PairReader, Side  # noqa: E402
-from wbsr_data.sampler import DrawSampler  # noqa: E402
+from wbsr_data.sampler import Draw, DrawSampler, PlannedSampler  # noqa: E402
 from wbsr_data.samplings import SAMPLINGS  # noqa: E402
 
-_REQUIRED = ("dataroot_gt", "dataroot_lq", "io_backend", "phase", "scale", "gt_size", "use_hflip", "use_rot")
 _NAMED = 5  # images that a warning names
 
 Image = NDArray[np.float32]
@@ -61,8 +63,9 @@ class HESPairedImageDataset(PairedImageDataset):
     def __init__(self, opt: Mapping[str, Any]) -> None:
         opt = copy.deepcopy(dict(opt))
         where = f"datasets:{opt.get('phase', 'train')}"
-        _check(opt, where)
+        check_pairs(opt, where)
         self.hes = parse_hes(opt.get("hes"), f"{where}:hes")
+        check_refresh(self.hes, opt, where)
         try:
             super().__init__(opt)
         except AssertionError as error:
@@ -78,7 +81,7 @@ class HESPairedImageDataset(PairedImageDataset):
         self.probabilities = SAMPLINGS[self.hes.sampling].shares(self.index.counts, self.hes)
         self._decoded = ImageCache(2 * len(self), self.hes.decoded_mb)
         self._seed = self.hes.seed or 0
-        self._plan: DrawPlan | None = None
+        self._plan: DrawPlan | FollowingPlan | None = None
         self._default_plan = self._make_plan(len(self), len(self), 1.0)
 
     def training_sampler(
@@ -113,15 +116,34 @@ class HESPairedImageDataset(PairedImageDataset):
             )
         step = batch_size * world_size
         self._seed = self.hes.seed if self.hes.seed is not None else (seed or 0)
-        self._plan = self._make_plan(batches_per_epoch * step, total_iterations * step, self.hes.sample_level)
-        return DrawSampler(batches_per_epoch * step, start_iteration * step, rank, world_size)
+        follow, total, refresh = SAMPLINGS[self.hes.sampling].follow, total_iterations * step, self.hes.refresh
+        place = (batches_per_epoch * step, start_iteration * step, rank, world_size)
+        if follow is None:
+            self._plan = self._make_plan(batches_per_epoch * step, total, self.hes.sample_level)
+            return DrawSampler(*place)
+        self._plan = FollowingPlan(
+            partial(self._make_plan, refresh * step, total, self.hes.sample_level),
+            partial(follow, self.index.counts, self.hes),
+            ClassLosses(self.index.num_classes, refresh, start_iteration // refresh),
+            refresh * step,
+        )
+        return PlannedSampler(self._plan, *place)
+
+    def follow(self, model: Any) -> None:
+        """Let the draws of `training_sampler` follow the losses of a model, if the sampling does so.
+
+        Raises:
+            ValueError: the model's losses can't be measured.
+        """
+        if isinstance(self._plan, FollowingPlan):
+            attach(model, self._plan.losses)
 
     def __len__(self) -> int:
         """Number of image pairs, so that an epoch keeps BasicSR's meaning."""
         return len(self.paths)
 
-    def __getitem__(self, t: int) -> dict[str, Any]:
-        """Draw number t >= 0 of the training.
+    def __getitem__(self, draw: int | Draw) -> dict[str, Any]:
+        """Draw number t >= 0 of the training; from a sampler that has planned it with the patch that it takes.
 
         Returns:
             `lq` float32 (C, h, w) RGB and `gt` (C, scale·h, scale·w), range 0-1 before `mean` and `std`; `lq_path`,
@@ -132,9 +154,7 @@ class HESPairedImageDataset(PairedImageDataset):
             ValueError: the image is damaged, or the sizes do not match the scale.
             FileNotFoundError: the image is gone.
         """
-        if t < 0 or (self._plan is None and t >= len(self)):
-            raise IndexError(f"a draw must be in 0..{len(self) - 1} before training_sampler is called, got {t}")
-        candidate = (self._plan or self._default_plan).patch(t)
+        t, candidate = draw if isinstance(draw, Draw) else (draw, self._patch(draw))
         number = int(self.index.image[candidate])
         lr, hr = self._crop(number, int(self.index.y[candidate]), int(self.index.x[candidate]))
         lr, hr = self._flip(t, lr, hr)
@@ -152,6 +172,11 @@ class HESPairedImageDataset(PairedImageDataset):
             "difficulty": int(self.index.difficulty[candidate]),
             "thresholds": self.thresholds,
         }
+
+    def _patch(self, t: int) -> int:
+        if t < 0 or (self._plan is None and t >= len(self)):
+            raise IndexError(f"a draw must be in 0..{len(self) - 1} before training_sampler is called, got {t}")
+        return (self._plan or self._default_plan).patch(t)
 
     def load_pair(self, number: int) -> tuple[Pixels, Pixels]:
         """The whole LR and HR image of pair `number`, uint8 or uint16 (H, W, 3) BGR; not to be written to.
@@ -193,10 +218,12 @@ class HESPairedImageDataset(PairedImageDataset):
             images = tuple(image.transpose(1, 0, 2) for image in images)
         return tuple(np.ascontiguousarray(image) for image in images)
 
-    def _make_plan(self, epoch_draws: int, total_draws: int, sample_level: float) -> DrawPlan:
+    def _make_plan(
+        self, epoch_draws: int, total_draws: int, sample_level: float, shares: NDArray[np.float64] | None = None
+    ) -> DrawPlan:
         return DrawPlan(
             self.index.difficulty,
-            self.probabilities,
+            self.probabilities if shares is None else shares,
             epoch_draws,
             total_draws,
             sample_level,
@@ -249,23 +276,3 @@ class HESPairedImageDataset(PairedImageDataset):
                 f"{len(skipped)} of {len(self)} LR images are smaller than the patch of {self.patch_size} pixels and "
                 f"are skipped: {names}{', ...' if len(skipped) > _NAMED else ''}"
             )
-
-
-def _check(opt: Mapping[str, Any], where: str) -> None:
-    """What `PairedImageDataset` takes for granted."""
-    for key in _REQUIRED:
-        if key not in opt:
-            raise ValueError(f"{where}: the key {key!r} is missing")
-    if opt["phase"] != "train":
-        raise ValueError(
-            f"{where}: HESPairedImageDataset draws training patches, got phase {opt['phase']!r}: "
-            "use PairedImageDataset for validation"
-        )
-    gt_size, scale = opt["gt_size"], opt["scale"]
-    for key in ("gt_size", "scale"):
-        if not isinstance(opt[key], int) or isinstance(opt[key], bool) or opt[key] < 1:
-            raise ValueError(f"{where}: {key} must be a whole number of at least 1, got {opt[key]!r}")
-    if gt_size % scale:
-        raise ValueError(f"{where}: gt_size must be a multiple of the scale {scale}, got {gt_size}")
-    if not isinstance(opt["io_backend"], Mapping) or "type" not in opt["io_backend"]:
-        raise ValueError(f"{where}: io_backend must be a block with a type, such as {{type: disk}}")

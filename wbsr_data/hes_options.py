@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wbsr.options import parse
+from wbsr_data.class_losses import least_refresh
 from wbsr_data.samplings import SAMPLINGS
+
+_REQUIRED = ("dataroot_gt", "dataroot_lq", "io_backend", "phase", "scale", "gt_size", "use_hflip", "use_rot")
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,8 @@ class HESOptions:
     """Hierarchical equalization sampling (paper, section 3.2, Eq. 7 and 8); the paper's values as defaults.
 
     Args:
-        sampling: `hes`; or, to compare with, `samplingaug`, `bspa` or `uniform`. These have other defaults for some
-            of the options below, see `samplings.py`.
+        sampling: `hes`; or, to compare with, `samplingaug`, `bspa`, `dda` or `uniform`. These have other defaults for
+            some of the options below, see `samplings.py`.
         score: what classes are made by: `norm` of the gradient vector, its `mean` or `std` alone, or the error of
             `bilinear` upsampling.
         num_classes: K, number of difficulty classes, in 2..255.
@@ -26,6 +29,7 @@ class HESOptions:
         stage: `step` from uniform to class-level drawing, or `ramp` over the rest of the training.
         stride: distance of candidate positions in LR pixels.
         max_repeat: no patch is drawn more than this many times as often as under uniform drawing; at least 1.
+        refresh: iterations after which `dda` looks at the losses of the classes again.
         hardest: share of the patches that `samplingaug` draws from, in (0, 1].
         decoded_mb: MB of decoded images that are kept in memory (of each GPU's process, its workers included); 0
             decodes anew each time.
@@ -33,7 +37,7 @@ class HESOptions:
         seed: of the draws and flips; None takes the training's `manual_seed`.
     """
 
-    sampling: Literal["hes", "samplingaug", "bspa", "uniform"] = "hes"
+    sampling: Literal["hes", "samplingaug", "bspa", "dda", "uniform"] = "hes"
     score: Literal["norm", "mean", "std", "bilinear"] = "norm"
     num_classes: int = 10
     delta: float = 0.9
@@ -42,6 +46,7 @@ class HESOptions:
     stage: Literal["step", "ramp"] = "step"
     stride: int = 8
     max_repeat: float = 10.0
+    refresh: int = 100
     hardest: float = 0.1
     decoded_mb: int = 512
     cache: bool | str = True
@@ -58,6 +63,8 @@ class HESOptions:
             raise ValueError(f"stride must be at least 1, got {self.stride}")
         if not self.max_repeat >= 1:
             raise ValueError(f"max_repeat must be at least 1 (1 is uniform drawing), got {self.max_repeat}")
+        if self.refresh < 1:
+            raise ValueError(f"refresh must be at least 1, got {self.refresh}")
         if not 0 < self.hardest <= 1:
             raise ValueError(f"hardest must be in (0, 1], got {self.hardest}")
         if self.decoded_mb < 0:
@@ -76,3 +83,41 @@ def parse_hes(block: Mapping[str, Any] | None, where: str) -> HESOptions:
         return parse(HESOptions, block, where)
     sampling = SAMPLINGS.get(str(block.get("sampling", "hes")))
     return parse(HESOptions, {**(sampling.defaults if sampling else {}), **block}, where)
+
+
+def check_refresh(hes: HESOptions, opt: Mapping[str, Any], where: str) -> None:
+    """Check that the losses which `dda` follows are known before the batches that follow them are read.
+
+    Raises:
+        ValueError: `refresh` is too small for the workers and the prefetching of the data set's options.
+    """
+    least = least_refresh(int(opt.get("num_worker_per_gpu") or 0), int(opt.get("num_prefetch_queue") or 1))
+    if SAMPLINGS[hes.sampling].follow is not None and hes.refresh < least:
+        raise ValueError(
+            f"{where}:hes:refresh must be at least {least} for sampling `{hes.sampling}`, since batches are read "
+            f"ahead, got {hes.refresh}: raise it, or lower num_worker_per_gpu"
+        )
+
+
+def check_pairs(opt: Mapping[str, Any], where: str) -> None:
+    """Check what `PairedImageDataset` takes for granted.
+
+    Raises:
+        ValueError: a key is missing, or a value is out of its range.
+    """
+    for key in _REQUIRED:
+        if key not in opt:
+            raise ValueError(f"{where}: the key {key!r} is missing")
+    if opt["phase"] != "train":
+        raise ValueError(
+            f"{where}: HESPairedImageDataset draws training patches, got phase {opt['phase']!r}: "
+            "use PairedImageDataset for validation"
+        )
+    gt_size, scale = opt["gt_size"], opt["scale"]
+    for key in ("gt_size", "scale"):
+        if not isinstance(opt[key], int) or isinstance(opt[key], bool) or opt[key] < 1:
+            raise ValueError(f"{where}: {key} must be a whole number of at least 1, got {opt[key]!r}")
+    if gt_size % scale:
+        raise ValueError(f"{where}: gt_size must be a multiple of the scale {scale}, got {gt_size}")
+    if not isinstance(opt["io_backend"], Mapping) or "type" not in opt["io_backend"]:
+        raise ValueError(f"{where}: io_backend must be a block with a type, such as {{type: disk}}")

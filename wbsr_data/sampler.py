@@ -6,7 +6,8 @@ together take exactly the draws t = 0, 1, 2, ..., and a resumed training goes on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 from torch.utils.data import Sampler
 
@@ -24,7 +25,20 @@ def rank_draws(draws: int, rank: int, world_size: int) -> range:
     return range(rank, draws, world_size)
 
 
-class DrawSampler(Sampler[int]):
+class Draw(NamedTuple):
+    """A draw whose patch is planned already: its number t, and the candidate that it takes."""
+
+    t: int
+    candidate: int
+
+
+class Plan(Protocol):
+    """What maps draws to candidates."""
+
+    def patch(self, t: int) -> int: ...
+
+
+class DrawSampler(Sampler[Any]):
     """Yields draw numbers t for `HESPairedImageDataset`.
 
     The first epoch that `set_epoch` names starts at `start_draw`; each later one E draws after the one before.
@@ -57,6 +71,26 @@ class DrawSampler(Sampler[int]):
     def __len__(self) -> int:
         return len(self._draws)
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[int | Draw]:
+        return iter(self._numbers())
+
+    def _numbers(self) -> Iterable[int]:
         begin = self._start_draw + self._epoch * self._epoch_draws
         return (begin + draw for draw in self._draws)
+
+
+class PlannedSampler(DrawSampler):
+    """Yields draws with their patches, each planned when it is asked for: in the main process, which follows the
+    training, and not in the workers, which don't.
+
+    Args:
+        plan: says which patch a draw takes.
+        epoch_draws, start_draw, rank, world_size: as for `DrawSampler`.
+    """
+
+    def __init__(self, plan: Plan, epoch_draws: int, start_draw: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(epoch_draws, start_draw, rank, world_size)
+        self._plan = plan
+
+    def __iter__(self) -> Iterator[int | Draw]:
+        return (Draw(t, self._plan.patch(t)) for t in self._numbers())

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from wbsr.options import parse
+from wbsr_models.edge_routing import EdgeTable
 
 VERSION = 1
 
@@ -25,6 +26,7 @@ class Metadata:
     `network`: the options of `network_g`; `patch_size`: LR pixels; `thresholds`: K-1 increasing scores, or None if
     the training had no difficulty classes. From `wbsr calibrate`: `error_table`, K rows of M mean squared errors (RGB,
     range 0-1), class by class under each subnet in order of cost; `class_shares`, the share of patches in each class.
+    `edge_table`: from `wbsr calibrate --edge-table`, the PSNR to expect by edge score, for ARM's routing.
     `training`: how far the training was, and its strategy.
     """
 
@@ -33,6 +35,7 @@ class Metadata:
     thresholds: tuple[float, ...] | None = None
     error_table: tuple[tuple[float, ...], ...] | None = None
     class_shares: tuple[float, ...] | None = None
+    edge_table: EdgeTable | None = None
     training: dict[str, Any] | None = None
     version: int = VERSION
 

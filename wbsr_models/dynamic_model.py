@@ -25,6 +25,7 @@ from wbsr_models.baselines import Bicubic, Dense  # noqa: E402
 from wbsr_models.checkpoint import Metadata, load_checkpoint, read_metadata  # noqa: E402
 from wbsr_models.curve import plot_curve  # noqa: E402
 from wbsr_models.dynamic_options import dynamic_options  # noqa: E402
+from wbsr_models.edge_routing import EdgeTable  # noqa: E402
 from wbsr_models.policy import Routing  # noqa: E402
 from wbsr_models.shared_validation import SharedValidation  # noqa: E402
 from wbsr_models.subnet_map import draw_subnet_map  # noqa: E402
@@ -48,6 +49,7 @@ class DynamicSRModel(SharedValidation):
         self.patch_size = self.dynamic.patch_size or _training_patch(opt)
         self.thresholds = self.dynamic.thresholds
         self.error_table: tuple[tuple[float, ...], ...] | None = None
+        self.edge_table: EdgeTable | None = None
         super().__init__(opt)
         self.supernet: Supernet = self.get_bare_model(self.net_g)
         if self.supernet.scale != opt["scale"]:
@@ -58,12 +60,12 @@ class DynamicSRModel(SharedValidation):
         self.reports: list[Report] = []
         self._map_folder: Path | None = None
         self._is_timed = False
-        unfixed = [name for name, routing in self.dynamic.requests() if not routing.fixed]
-        if not self.is_train and unfixed and self.thresholds is None:
+        by_class = [name for name, routing in self.dynamic.requests() if routing.by_class]
+        if not self.is_train and by_class and self.thresholds is None:
             raise ValueError(
-                f"val:dynamic:routing `{unfixed[0]}` needs thresholds, which the checkpoint of path:pretrain_network_g "
-                "does not have: train with HESPairedImageDataset, run `wbsr calibrate`, give val:dynamic:thresholds, "
-                "or use routing: full"
+                f"val:dynamic:routing `{by_class[0]}` needs thresholds, which the checkpoint of "
+                "path:pretrain_network_g does not have: train with HESPairedImageDataset, run `wbsr "
+                "calibrate`, give val:dynamic:thresholds, or use routing: full"
             )
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
@@ -77,6 +79,8 @@ class DynamicSRModel(SharedValidation):
             # the first, options may change the others.
             if not self.is_train and (self.thresholds, self.patch_size) == (metadata.thresholds, metadata.patch_size):
                 self.error_table = metadata.error_table
+            if not self.is_train and self.patch_size == metadata.patch_size:
+                self.edge_table = metadata.edge_table
         key = next((key for key in (param_key, "params", "params_ema") if key in content), None)
         _check_weights(self.get_bare_model(net), content if key is None else content[key], load_path)
         super().load_network(net, load_path, strict, key)
@@ -154,6 +158,7 @@ class DynamicSRModel(SharedValidation):
             memory_mb=options.memory_mb,
             precision=options.precision,
             self_ensemble=options.self_ensemble,
+            edge_table=self.edge_table,
         )
 
     def _validate(

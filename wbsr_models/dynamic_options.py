@@ -7,6 +7,8 @@ A list of budgets makes a test measure the quality curve, from the same weights:
 
 val:
   dynamic: {routing: paper, budget: [0.2, 0.4, 0.6, 0.8]}
+
+and so does a list of `eta` for ARM's rule.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from wbsr_models.tiling import DEFAULT_HALO
 class DynamicOptions:
     """The block `val:dynamic`.
 
-    `routing`, `budget` (one number), `alpha` and `cost` are those of `wbsr_models.policy.Routing`. A list as `budget`
-    lets a test measure each of them, after what `routing` says (for `budget` and `eq16`: the first). `budget_over` says
-    what a budget is kept over: every `image`, the default for one number, or the mean of the test `set`, for a list.
+    `routing`, `budget` and `eta` (one number), `alpha` and `cost` are those of `wbsr_models.policy.Routing`. A list as
+    `budget` lets a test measure each of them, after what `routing` says (for `budget` and `eq16`: the first); a list as
+    `eta` likewise, by routing `arm`. `budget_over` says what a budget is kept over: every `image`, the default for one
+    number, or the mean of the test `set`, for a list.
     `halo`, `max_tile`, `precision`, `memory_mb` and `self_ensemble` are those of `DynamicUpscaler`. `patch_size` in LR
     pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare` lets a test also
     measure the full network, every subnet, the full network on whole images (`dense`) and `bicubic`, as a list of
@@ -36,6 +39,7 @@ class DynamicOptions:
     routing: str = "paper"
     budget: float | tuple[float, ...] | None = None
     alpha: float | None = None
+    eta: float | tuple[float, ...] | None = None
     cost: Cost = "flops"
     budget_over: Over | None = None
     halo: int = DEFAULT_HALO
@@ -49,8 +53,11 @@ class DynamicOptions:
     save_map: bool = False
 
     def __post_init__(self) -> None:
-        if self.budget == ():
-            raise ValueError("budget must be a number or a list with one at least, got an empty list")
+        for name in ("budget", "eta"):
+            if getattr(self, name) == ():
+                raise ValueError(f"{name} must be a number or a list with one at least, got an empty list")
+        if isinstance(self.budget, tuple) and isinstance(self.eta, tuple):
+            raise ValueError("a test measures one curve: give a list as budget or as eta, not both")
         self.requests()
 
     def requests(self) -> list[tuple[str, Routing]]:
@@ -59,13 +66,19 @@ class DynamicOptions:
         Raises:
             ValueError: they contradict each other.
         """
+        if isinstance(self.eta, tuple):
+            arm = [(f"arm {each:g}", Routing("arm", cost=self.cost, eta=each)) for each in self.eta]
+            return arm if self.routing == "arm" else [(self.routing, self._one(None)), *arm]
         if not isinstance(self.budget, tuple):
-            over = self.budget_over or "image"
-            return [(self.routing, Routing(self.routing, self.budget, self.alpha, self.cost, over))]
+            return [(self.routing, self._one(self.eta))]
         mode = self.routing if self.routing in ("budget", "eq16") else "budget"
         over = self.budget_over or ("set" if mode == "budget" else "image")
         curve = [(f"{mode} {each:g}", Routing(mode, each, self.alpha, self.cost, over)) for each in self.budget]
         return curve if mode == self.routing else [(self.routing, Routing(self.routing, cost=self.cost)), *curve]
+
+    def _one(self, eta: float | None) -> Routing:
+        budget = None if isinstance(self.budget, tuple) else self.budget
+        return Routing(self.routing, budget, self.alpha, self.cost, self.budget_over or "image", eta)
 
 
 def dynamic_options(opt: dict[str, Any]) -> DynamicOptions:
@@ -76,8 +89,13 @@ def dynamic_options(opt: dict[str, Any]) -> DynamicOptions:
     """
     dynamic = parse(DynamicOptions, (opt.get("val") or {}).get("dynamic"), "val:dynamic")
     train = opt.get("datasets", {}).get("train")
+    if train is not None and dynamic.requests()[0][1].by_edge:
+        raise ValueError(
+            "val:dynamic:routing `arm` needs the edge table, which `wbsr calibrate --edge-table` measures once the "
+            "training is over: validate by routing: full"
+        )
     no_classes = train is not None and train.get("type") != "HESPairedImageDataset" and dynamic.thresholds is None
-    if no_classes and not dynamic.requests()[0][1].fixed:
+    if no_classes and dynamic.requests()[0][1].by_class:
         raise ValueError(
             f"val:dynamic:routing `{dynamic.routing}` needs difficulty classes, which the training set of type "
             f"{train.get('type')} does not have: use HESPairedImageDataset (hes:sample_level: 1.0 keeps its sampling "

@@ -4,6 +4,8 @@ paper        Eq. 15: the subnet by the class
 eq16         Eq. 16 as we read it: the cost nearest to what the class deserves, under `budget` and `alpha`
 budget       least expected error at a mean cost of `budget`, by the checkpoint's error table; where it has none, Eq. 16
              with the α that just keeps the budget
+arm          ARM's rule: the best of `eta` times the PSNR that a patch's edges let expect, less the cost; by the
+             checkpoint's edge table. It may choose bicubic interpolation, number -1
 full, w36d4  one subnet everywhere
 
 A cost is a share of the full network's: 1 is the full network on every patch.
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from wbsr_arch.subnet import Subnet
 from wbsr_data.difficulty import classify
 from wbsr_models.budget import allocate, in_proportion, steps_by_class, steps_by_error
+from wbsr_models.edge_routing import EdgeTable, route_by_edge
 from wbsr_models.routing import Choice, route_by_allocation, route_by_class, route_by_cost
 
 Scores = NDArray[np.float32]  # (rows, cols)
@@ -29,7 +32,8 @@ Policy = Callable[[Scores], Choice]
 Cost = Literal["flops", "latency"]
 Over = Literal["image", "set"]
 _SET = 10**6  # patches of an imagined set, whose classes have the known shares
-MODES = ("paper", "eq16", "budget", "full")
+_BY_CLASS = ("paper", "eq16", "budget")
+MODES = (*_BY_CLASS, "arm", "full")
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,14 @@ class Routing:
     """How patches are routed, as a user asks for it.
 
     Args:
-        mode: `paper`, `eq16`, `budget`, `full`, or one subnet's name, such as `w36d4`.
+        mode: `paper`, `eq16`, `budget`, `arm`, `full`, or one subnet's name, such as `w36d4`.
         budget: mean cost as a share of the full network's, in (0, 1]; for mode `budget`, and as C_t for `eq16`
             (default 1).
         alpha: α of Eq. 16, above 0 (default 1); for mode `eq16` alone.
         cost: what a subnet costs: `flops`, or `latency` as measured on the device.
         over: what mode `budget` keeps its budget over: every `image`, or the mean of a `set` of images whose classes
             are as frequent as in calibration; then an image of more texture gets more, which serves the set better.
+        eta: what one dB is worth to mode `arm`, as a share of the full network's cost, at least 0.
 
     Raises:
         ValueError: a number out of its range, missing, or given to a mode that doesn't take it.
@@ -54,6 +59,7 @@ class Routing:
     alpha: float | None = None
     cost: Cost = "flops"
     over: Over = "image"
+    eta: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -78,11 +84,34 @@ class Routing:
                 raise ValueError(f"routing `{self.mode}` takes no alpha, got {self.alpha}: use routing `eq16`")
             if not (self.alpha > 0 and math.isfinite(self.alpha)):
                 raise ValueError(f"alpha must be above 0, got {self.alpha}")
+        self._check_eta()
+
+    def _check_eta(self) -> None:
+        if self.mode == "arm" and self.eta is None:
+            raise ValueError(
+                "routing `arm` needs eta: give what one dB of a patch is worth as a share of the full network's cost, "
+                "such as 0.5"
+            )
+        if self.eta is not None:
+            if self.mode != "arm":
+                raise ValueError(f"routing `{self.mode}` takes no eta, got {self.eta}: use routing `arm`")
+            if not (self.eta >= 0 and math.isfinite(self.eta)):
+                raise ValueError(f"eta must be at least 0 and finite, got {self.eta}")
 
     @property
     def fixed(self) -> bool:
         """Whether one subnet runs everywhere, whatever the scores are."""
-        return self.mode not in ("paper", "eq16", "budget")
+        return not (self.by_class or self.by_edge)
+
+    @property
+    def by_class(self) -> bool:
+        """Whether the difficulty classes decide, so that their thresholds must be known."""
+        return self.mode in _BY_CLASS
+
+    @property
+    def by_edge(self) -> bool:
+        """Whether the edge scores decide, so that the edge table must be known."""
+        return self.mode == "arm"
 
 
 @dataclass(frozen=True)
@@ -90,19 +119,22 @@ class Knowledge:
     """What a checkpoint knows that routing needs.
 
     `thresholds`: K-1 increasing scores; `errors`: (K, M), the squared error of class k under subnet m; `shares`: (K,),
-    how frequent the classes are. None: unknown.
+    how frequent the classes are; `edges`: the PSNR to expect by edge score. None: unknown.
     """
 
     thresholds: tuple[float, ...] | None = None
     errors: tuple[tuple[float, ...], ...] | None = None
     shares: tuple[float, ...] | None = None
+    edges: EdgeTable | None = None
 
     def check(self, num_subnets: int) -> None:
         """Refuse tables that don't fit each other or the supernet.
 
         Raises:
-            ValueError: the error table is not K x M.
+            ValueError: the error table is not K x M, or the edge table is another supernet's.
         """
+        if self.edges is not None:
+            self.edges.check(num_subnets)
         if self.errors is None:
             return
         if self.thresholds is None or len(self.errors) != len(self.thresholds) + 1:
@@ -126,7 +158,7 @@ def make_policy(routing: Routing, subnets: Sequence[Subnet], costs: Sequence[flo
         routing: the request.
         subnets: the supernet's, the full network last in FLOPs.
         costs: C_m of each, as a share of the full network's.
-        known: thresholds and error table.
+        known: thresholds and tables.
 
     Raises:
         ValueError: an unknown mode, something that it needs is unknown, or a budget below the cheapest subnet's cost.
@@ -134,6 +166,8 @@ def make_policy(routing: Routing, subnets: Sequence[Subnet], costs: Sequence[flo
     if routing.fixed:
         number = len(subnets) - 1 if routing.mode == "full" else _numbered(routing.mode, subnets)
         return lambda scores: np.full(scores.shape, number, dtype=np.int64)
+    if routing.by_edge:
+        return _by_edge(routing, costs, known.edges)
     if known.thresholds is None:
         raise ValueError(
             f"routing `{routing.mode}` needs the thresholds of the difficulty classes, which training with "
@@ -152,6 +186,16 @@ def _by_equation(routing: Routing, costs: Sequence[float], thresholds: tuple[flo
     budget = 1.0 if routing.budget is None else routing.budget
     alpha = 1.0 if routing.alpha is None else routing.alpha
     return lambda scores: route_by_cost(classify(scores, thresholds), num_classes, costs, budget, alpha)
+
+
+def _by_edge(routing: Routing, costs: Sequence[float], table: EdgeTable | None) -> Policy:
+    if table is None:
+        raise ValueError(
+            "routing `arm` needs the edge table, which `wbsr calibrate --edge-table` writes into the checkpoint; "
+            "routing `full` does without"
+        )
+    eta = routing.eta or 0.0
+    return lambda scores: route_by_edge(scores, table, costs, eta)
 
 
 def _by_budget(routing: Routing, costs: Sequence[float], thresholds: tuple[float, ...], known: Knowledge) -> Policy:

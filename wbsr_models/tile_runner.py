@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wbsr_arch.supernet import Supernet
 from wbsr_models.memory import MEGABYTE, bytes_per_pixel, default_megabytes, keep_freed_blocks
@@ -26,6 +27,12 @@ CanvasDevice = Literal["auto", "cpu", "same"]
 
 # LR pixels of a batch: beyond these a device is busy, and larger batches only leave the cache.
 _BUSY_CPU, _BUSY_GPU = 2**12, 2**20
+
+
+def bicubic(lr: Tensor, scale: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, scale H, scale W), not clamped; as MATLAB interpolates, but for the border."""
+    up: Tensor = F.interpolate(lr, scale_factor=scale, mode="bicubic", antialias=True)
+    return up
 
 
 class TileRunner:
@@ -71,11 +78,16 @@ class TileRunner:
         self._bytes_per_pixel: float | None = None
 
     @torch.no_grad()
-    def __call__(self, lr: Tensor, tiles: Sequence[Tile]) -> Tensor:
+    def __call__(self, lr: Tensor, tiles: Sequence[Tile], interpolate: bool = False) -> Tensor:
         """Run `tiles` of an LR image (C, H, W): (C, scale H, scale W), each tile's pixels written once.
 
+        Args:
+            lr: the image.
+            tiles: what to run; they cover the image, unless `interpolate`.
+            interpolate: whether what no tile covers is interpolated by `bicubic`.
+
         Raises:
-            ValueError: there is no tile.
+            ValueError: there is no tile, and no interpolation.
         """
         if lr.device.type == "cpu":
             keep_freed_blocks()
@@ -86,6 +98,8 @@ class TileRunner:
         limit = self.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
         limit = min(limit, self._affordable_pixels(lr))
         canvas: Tensor | None = None
+        if interpolate:
+            canvas = bicubic((lr.cpu() if self._on_cpu(lr) else lr)[None], self.supernet.scale)[0]
         for (subnet, height, width, margins), members in groups.items():
             network = self.network(subnet, margins)
             size = max(1, limit // (height * width))

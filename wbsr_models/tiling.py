@@ -77,11 +77,11 @@ def plan_tiles(
     call_pixels: float | Sequence[float] = 0,
     parts: Sequence[Parts] | None = None,
 ) -> list[Tile]:
-    """Cover an LR image of height x width by tiles, each pixel by exactly one.
+    """Cover an LR image of height x width by tiles, each pixel by exactly one, or where none is asked for by none.
 
     Args:
         choice: (rows, cols) subnet of each patch, rows = ⌈height / patch_size⌉; patches lie on a regular grid, the
-            last of a row or column is cut off by the image's border.
+            last of a row or column is cut off by the image's border. -1 asks for no subnet: no tile needs to cover it.
         height: LR pixels.
         width: LR pixels.
         patch_size: LR pixels.

@@ -21,10 +21,12 @@ from torch import Tensor
 from wbsr.devices import seconds_at
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.supernet import Supernet
+from wbsr_data.edge import edge_score
 from wbsr_data.gradient import gradient_score, patch_positions
 from wbsr_models.checkpoint import Metadata, load_checkpoint, read_metadata
+from wbsr_models.edge_routing import BICUBIC, EdgeTable
 from wbsr_models.latency import measure
-from wbsr_models.policy import Cost, Knowledge, Policy, Routing, make_policy
+from wbsr_models.policy import Cost, Knowledge, Policy, Routing, Scores, make_policy
 from wbsr_models.precision import Precision
 from wbsr_models.routing import Choice
 from wbsr_models.tile_runner import CanvasDevice, TileRunner
@@ -41,10 +43,10 @@ _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where
 class Report:
     """What one run did.
 
-    `choice`: (rows, cols) subnet number of each patch, in order of FLOPs; `cost_share`: mean cost of the patches'
-    subnets over the full network's, as the routing counts cost, so what a budget bounds; `flops_share`: the same in
-    FLOPs, the paper's rule; `flops_share_run`: FLOPs computed, with halos as trimmed and joined tiles;
-    `milliseconds`: wall-clock, device synchronised.
+    `choice`: (rows, cols) subnet number of each patch, in order of FLOPs, -1 for bicubic interpolation; `cost_share`:
+    mean cost of the patches' subnets over the full network's, as the routing counts cost, so what a budget bounds;
+    `flops_share`: the same in FLOPs, the paper's rule; `flops_share_run`: FLOPs computed, with halos as trimmed and
+    joined tiles; `milliseconds`: wall-clock, device synchronised.
     """
 
     choice: Choice
@@ -73,6 +75,7 @@ class DynamicUpscaler:
         compile: whether to run the networks through `torch.compile`.
         canvas_device: where the result lies: `same` as the image, `cpu`, or `auto`: the CPU if it is large.
         self_ensemble: whether to take the mean over eight flips and turns, at eight times the cost.
+        edge_table: the PSNR to expect by edge score, which `wbsr calibrate --edge-table` measures, for routing `arm`.
 
     Raises:
         ValueError: an unknown routing or subnet, something that the routing needs is unknown, or a number out of range.
@@ -94,6 +97,7 @@ class DynamicUpscaler:
         compile: bool = False,
         canvas_device: CanvasDevice = "auto",
         self_ensemble: bool = False,
+        edge_table: EdgeTable | None = None,
     ) -> None:
         minima = {"patch_size": (patch_size, 1), "halo": (halo, 0), "max_tile": (max_tile, patch_size)}
         for name, (value, least) in minima.items():
@@ -104,6 +108,7 @@ class DynamicUpscaler:
             None if thresholds is None else tuple(thresholds),
             None if error_table is None else tuple(map(tuple, error_table)),
             None if class_shares is None else tuple(class_shares),
+            edge_table,
         )
         self.known.check(len(supernet.subnets))
         self.patch_size, self.halo, self.max_tile = patch_size, halo, max_tile
@@ -137,6 +142,7 @@ class DynamicUpscaler:
             routing,
             error_table=metadata.error_table,
             class_shares=metadata.class_shares,
+            edge_table=metadata.edge_table,
         )
 
     def routed(self, routing: str | Routing) -> DynamicUpscaler:
@@ -166,7 +172,7 @@ class DynamicUpscaler:
         """
         if budget is not None:
             mode = "eq16" if self.routing.mode == "eq16" else "budget"
-            return self.routed(replace(self.routing, mode=mode, budget=budget))(image)
+            return self.routed(replace(self.routing, mode=mode, budget=budget, eta=None))(image)
         if image.dim() not in (3, 4) or (image.dim() == 4 and len(image) != 1) or image.numel() == 0:
             raise ValueError(f"image must be (C, H, W) or (1, C, H, W) and not empty, got {tuple(image.shape)}")
         start = seconds_at(image.device)
@@ -175,23 +181,29 @@ class DynamicUpscaler:
         flops = list(self.supernet.flops.values())
         height, width = lr.shape[-2:]
         tiles = self.plan(choice, lr)
-        canvas = self._run(lr, tiles)
+        canvas = self._run(lr, tiles, interpolate=bool((choice == BICUBIC).any()))
         milliseconds = 1000 * (seconds_at(image.device) - start)
-        share = np.array(flops) / flops[self.supernet.subnets.index(self.supernet.full)]
+        share = np.array([*flops, 0]) / flops[self.supernet.subnets.index(self.supernet.full)]  # last: number -1
         run = sum(share[tile.subnet] * tile.computed_area(self._run.head(tile.subnet).parts) for tile in tiles)
-        cost = float(np.array(self.costs)[choice].mean())
+        cost = float(np.array([*self.costs, 0])[choice].mean())
         report = Report(choice, cost, float(share[choice].mean()), float(run) / (height * width), milliseconds)
         return canvas.reshape(*image.shape[:-3], *canvas.shape), report
 
     def route(self, lr: Tensor) -> Choice:
-        """The subnet number of every patch of an LR image (C, H, W): int64 (rows, cols)."""
+        """The subnet number of every patch of an LR image (C, H, W): int64 (rows, cols); -1 is bicubic."""
         if self.routing.fixed:
             rows, cols = (len(patch_positions(side, self.patch_size, self.patch_size)) for side in lr.shape[-2:])
             return self._policy(np.zeros((rows, cols), np.float32))
-        return self._policy(gradient_score(lr, self.patch_size).cpu().numpy())
+        return self._policy(self.scores(lr))
+
+    def scores(self, lr: Tensor) -> Scores:
+        """What the patches of an LR image (C, H, W) are routed by: float32 (rows, cols), RMS gradient magnitudes, or
+        edge scores under mode `arm`."""
+        score = edge_score if self.routing.by_edge else gradient_score
+        return np.asarray(score(lr, self.patch_size).cpu().numpy())
 
     def plan(self, choice: Choice, lr: Tensor) -> list[Tile]:
-        """The tiles in which an LR image (C, H, W) is run, each patch by its chosen subnet at least.
+        """The tiles in which an LR image (C, H, W) is run, each patch by its chosen subnet at least; none for bicubic.
 
         A subnet's cost, if it is time, is spent over its layers as its FLOPs are.
         """

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from wbsr_arch import Supernet
 from wbsr_data.bicubic import resize
+from wbsr_data.edge import edge_score
 from wbsr_data.gradient import gradient_score
 from wbsr_models.calibration import CalibrationSettings, calibrate
 
@@ -99,6 +100,45 @@ def test_images_smaller_than_a_patch_are_passed_over(supernet, images):
     assert found.class_shares == calibrate(supernet, lambda number: images[0], 1, PATCH, (0.1,)).class_shares
     with pytest.raises(ValueError, match="HR images must be at least 16 pixels high and wide for one patch, got 1"):
         calibrate(supernet, lambda number: small, 1, PATCH, (0.1,))
+
+
+def test_the_edge_table_is_the_mean_psnr_of_equal_ranges_of_the_edge_score(supernet, images):
+    settings = CalibrationSettings(patches=10**6, halo=40, edge_bins=4)
+    found = calibrate(supernet, lambda number: images[number], 3, PATCH, (0.1,), settings)
+    _, errors = reference(supernet, images, ())
+    interpolated, edges = [], []
+    for image in images:
+        hr = image[:50, :68]
+        lr = torch.from_numpy(resize(hr, 0.5)).permute(2, 0, 1).float() / 255
+        truth = torch.from_numpy(np.ascontiguousarray(hr)).permute(2, 0, 1).float() / 255
+        error = (F.interpolate(lr[None], scale_factor=2, mode="bicubic", antialias=True)[0].clamp(0, 1) - truth) ** 2
+        edges += edge_score(lr, PATCH).flatten().tolist()
+        for row in (0, 8, 16, 17):
+            interpolated += [
+                float(error[:, 2 * row : 2 * row + 16, 2 * col : 2 * col + 16].mean()) for col in (0, 8, 16, 24, 26)
+            ]
+    psnr = -10 * np.log10(np.column_stack([interpolated, errors]).clip(1e-8))
+    low, high = min(edges), max(edges)
+    bounds = low + (high - low) * np.array([0.25, 0.5, 0.75])
+    assert found.edge_table.bounds == pytest.approx(bounds)
+    bins = np.searchsorted(np.float32(bounds), np.float32(edges), side="right")
+    assert set(bins) == {0, 1, 2, 3}
+    expected = [psnr[bins == number].mean(axis=0) for number in range(4)]
+    assert np.allclose(found.edge_table.psnr, expected, atol=1e-3)
+
+
+def test_a_patch_without_error_counts_as_80_db_and_an_empty_bin_takes_over_its_neighbour(supernet, images, caplog):
+    flat = np.full((32, 32, 3), 128, np.uint8)
+    noise = images[2][:32, -32:]
+    settings = CalibrationSettings(edge_bins=8)
+    with caplog.at_level(logging.WARNING):
+        found = calibrate(supernet, lambda number: [flat, noise][number], 2, PATCH, (0.1,), settings).edge_table
+    assert found.psnr[0][0] == pytest.approx(80, abs=0.1)
+    assert found.psnr[1] in (found.psnr[0], found.psnr[2])
+    assert "No patch of bin " in caplog.text
+    assert calibrate(supernet, lambda number: flat, 1, PATCH, (0.1,)).edge_table is None
+    with pytest.raises(ValueError, match="edge_bins must be at most the number of patches found, got 8 bins for 4"):
+        calibrate(supernet, lambda number: flat, 1, PATCH, (0.1,), settings)
 
 
 @pytest.mark.parametrize(("name", "value"), [("patches", 0), ("images", 0), ("halo", -1), ("num_classes", 1)])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,29 @@ def test_hes_and_bdloss_drop_into_stock_option_files(name, folder):
         assert np.mean(hard[6:]) > np.mean(hard[:6])
 
 
+def test_dda_drops_into_a_stock_option_file_and_resumes_with_its_losses(folder):
+    path = small("HES_RCAN_x2", folder, total_iter=24)
+    opt = yaml.safe_load(path.read_text(encoding="utf-8"))
+    opt["datasets"]["train"]["hes"] = {"sampling": "dda", "num_classes": 4, "stride": 4, "refresh": 6}
+    opt["datasets"]["train"]["num_worker_per_gpu"] = 1
+    path.write_text(yaml.safe_dump(opt), encoding="utf-8")
+    run(folder, "train", "-opt", path)
+    hard = [float(line.split()[1]) for line in fed(folder)]
+    assert len(hard) == 24
+    assert np.mean(hard[12:]) > np.mean(hard[:12])  # the outputs on texture are worse than on what is flat
+
+    resumed = folder / "resumed"
+    shutil.copytree(folder / "experiments", resumed / "experiments")
+    (resumed / "data").symlink_to(folder / "data")
+    states = resumed / "experiments" / path.stem / "training_states"
+    for state in states.iterdir():
+        if state.name != "16.state":
+            state.unlink()
+    assert torch.load(states / "16.state", weights_only=True)["class_losses"]["refresh"] == 6
+    run(resumed, "train", "-opt", path, "--auto_resume")
+    assert fed(resumed) == fed(folder)[16:]
+
+
 def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder):
     whole, killed = folder, folder / "killed"
     path = small("WBSR_SRResNet_x2", folder)
@@ -132,6 +156,28 @@ def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder)
     assert found["wbsr"]["patch_size"] == 8
     for name, weight in expected["params"].items():
         assert torch.allclose(found["params"][name], weight, atol=1e-6), name
+
+
+def test_arm_is_trained_calibrated_and_tested_over_a_list_of_etas(folder):
+    path = small("ARM_SRResNet_x2", folder)
+    run(folder, "train", "-opt", path)
+    weights = "experiments/ARM_SRResNet_x2/models/net_g_latest.pth"
+    run(folder, "calibrate", "--weights", weights, "--hr", "data/hr", "--edge-table", "4", "--patches", "32")
+    opt = yaml.safe_load(path.read_text(encoding="utf-8"))
+    opt.update(name="tested", path={"pretrain_network_g": weights, "param_key_g": "params_ema"})
+    opt["datasets"] = {"test_1": {**opt["datasets"]["val"], "name": "set"}}
+    opt["val"].update(save_img=True, suffix="SR", dynamic={"routing": "arm", "eta": [0, 0.5, 1e6], "save_map": True})
+    del opt["train"]
+    (folder / "test.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
+    run(folder, "test", "-opt", "test.yml")
+    rows = json.loads((folder / "results" / "tested" / "set.json").read_text(encoding="utf-8"))["rows"]
+    by_name = {row["name"]: row for row in rows}
+    assert [row["name"] for row in rows][:4] == ["arm 0", "arm 0.5", "arm 1e+06", "full"]
+    costs = [by_name[name]["flops_share"] for name in ("arm 0", "arm 0.5", "arm 1e+06")]
+    assert costs[0] == 0
+    assert costs == sorted(costs)
+    assert by_name["arm 0"]["psnr"] == pytest.approx(by_name["bicubic"]["psnr"], abs=1)  # they differ at the border
+    assert len(list((folder / "results" / "tested" / "visualization" / "set_maps").iterdir())) == 8
 
 
 def test_a_trained_checkpoint_is_tested_from_its_file_alone(folder):

@@ -183,7 +183,10 @@ def test_weights_that_do_not_fit_their_own_description_are_refused(supernet, tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"routing": "budgte"}, "routing must be one of paper, eq16, budget, full, or a subnet such as w36d4, got"),
+        (
+            {"routing": "budgte"},
+            "routing must be one of paper, eq16, budget, arm, full, or a subnet such as w36d4, g",
+        ),
         ({"routing": "w5d1"}, "must name one of w4d1, w4d2, w8d1, w8d2, got 'w5d1'"),
         ({"thresholds": None}, "needs the thresholds"),
         ({"halo": -1}, "halo must be at least 0, got -1"),

@@ -49,6 +49,12 @@ def test_the_papers_settings_and_both_single_parts_ship_for_each_backbone_and_sc
             assert expected <= names
 
 
+def test_the_rival_arm_ships_for_the_papers_backbones_and_scales():
+    names = {path.stem for path in FILES}
+    for arch in ("SRResNet", "RCAN"):
+        assert {f"{kind}_{arch}_x{scale}" for kind in ("ARM", "test_ARM") for scale in (2, 4)} <= names
+
+
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_an_option_file_says_its_command_and_passes_the_checks(path, data_for):
     command = command_of(path)
@@ -119,4 +125,4 @@ def test_an_option_file_builds_its_network(name, options):
 
     network = build_network(options)
     if options["type"] == "Supernet":
-        assert len(network.subnets) == 9
+        assert len(network.subnets) == (3 if "ARM" in name else 9)

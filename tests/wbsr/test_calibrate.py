@@ -9,6 +9,7 @@ from wbsr import cli
 from wbsr_arch import Supernet
 from wbsr_models import DynamicUpscaler
 from wbsr_models.checkpoint import Metadata
+from wbsr_models.policy import Routing
 
 NETWORK = {
     "type": "Supernet",
@@ -56,6 +57,24 @@ def test_tables_are_added_and_nothing_else_changes(weights, hr, capsys):
     assert report.flops_share <= 0.8
 
 
+def test_the_edge_table_is_measured_on_request_kept_and_routes(weights, hr, capsys):
+    arguments = ["calibrate", "--weights", str(weights), "--hr", str(hr), "--classes", "3", "--patches", "12"]
+    assert cli.main([*arguments, "--edge-table", "4"]) == 0
+    assert "edge score from" in capsys.readouterr().out
+    table = torch.load(weights, weights_only=True)["wbsr"]["edge_table"]
+    assert len(table["bounds"]) == 3
+    assert np.shape(table["psnr"]) == (4, 5)  # bicubic and four subnets
+    assert cli.main(arguments) == 0
+    assert torch.load(weights, weights_only=True)["wbsr"]["edge_table"] == table
+    assert cli.main(["info", str(weights)]) == 0
+    assert "edge table  4 bins, for routing arm" in capsys.readouterr().out
+    cheap, dear = (
+        DynamicUpscaler.from_checkpoint(weights, routing=Routing("arm", eta=eta))(torch.rand(3, 32, 32))[1].cost_share
+        for eta in (0.0, 1e6)
+    )
+    assert cheap == 0 <= dear
+
+
 def test_it_writes_in_place_and_again(weights, hr):
     arguments = ["calibrate", "--weights", str(weights), "--hr", str(hr), "--classes", "3", "--patches", "6"]
     assert cli.main(arguments) == 0
@@ -71,6 +90,8 @@ def test_it_writes_in_place_and_again(weights, hr):
         ({"--hr": "gone"}, "there is no folder gone"),
         ({"--weights": "gone.pth"}, "weights gone.pth: there is no such file"),
         ({"--patches": "0"}, "patches must be at least 1, got 0"),
+        ({"--edge-table": "-1"}, "edge_bins must be at least 0, got -1"),
+        ({"--edge-table": "300"}, "edge_bins must be at most 255, got 300"),
         ({"--device": "tpu"}, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ({"--classes": "200"}, "num_classes must be at most the number of candidate patches"),
     ],

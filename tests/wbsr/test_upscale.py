@@ -19,6 +19,7 @@ from wbsr.upscale.reading import read_picture
 from wbsr_arch import Supernet
 from wbsr_models import DynamicUpscaler
 from wbsr_models.checkpoint import Metadata
+from wbsr_models.edge_routing import EdgeTable
 
 NETWORK = {
     "type": "Supernet",
@@ -27,6 +28,7 @@ NETWORK = {
     "depths": [1, 2],
 }
 TABLE = ((4.0, 3.0, 2.0, 1.0), (8.0, 6.0, 4.0, 2.0), (9.0, 6.0, 4.0, 1.0))
+EDGES = EdgeTable((0.03,), ((50.0, 50.0, 50.0, 50.0, 50.0), (20.0, 21.0, 22.0, 23.0, 24.0)))
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -38,7 +40,8 @@ def weights(tmp_path_factory):
         supernet = Supernet(**{key: value for key, value in NETWORK.items() if key != "type"})
     state = {name: 0.01 * weight for name, weight in supernet.state_dict().items()}
     path = tmp_path_factory.mktemp("weights") / "net.pth"
-    torch.save({"params": state, "wbsr": Metadata(NETWORK, 8, (0.02, 0.05), TABLE, (0.3, 0.3, 0.4)).plain()}, path)
+    entry = Metadata(NETWORK, 8, (0.02, 0.05), TABLE, (0.3, 0.3, 0.4), EDGES)
+    torch.save({"params": state, "wbsr": entry.plain()}, path)
     return path
 
 
@@ -70,6 +73,22 @@ def deep_png_of_grey_and_alpha(planes):
     header = struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in planes)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_eta_routes_by_edges_and_tells_what_was_interpolated(folder, weights):
+    picture = pixels(size=(24, 40))
+    picture[:, :16] = 128
+    cv2.imwrite("in/a.png", picture)
+    assert run("in/a.png", "-o", "out", "--eta", "1", "--map", "--report", "report.json", weights=weights) == 0
+    content = json.loads((folder / "report.json").read_text())
+    assert (content["settings"]["mode"], content["settings"]["eta"]) == ("arm", 1.0)
+    patches = content["images"][0]["patches"]
+    assert patches["bicubic"] > 0
+    assert patches["w4d2"] > 0
+    assert sum(patches.values()) == 15
+    assert content["images"][0]["flops_share"] == pytest.approx(patches["w4d2"] / 15)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "a_scores.png", "a_subnets.png"]
+    assert run("in/a.png", "-o", "out", "--mode", "arm", "--overwrite", weights=weights) == 2
 
 
 PICTURES = {

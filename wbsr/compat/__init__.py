@@ -11,7 +11,7 @@ import importlib
 
 from wbsr.compat import imports
 
-_AFTER_IMPORT = ("registry", "saving", "loading", "resume", "order", "prefetch", "distributed", "workers")
+_AFTER_IMPORT = ("registry", "saving", "loading", "resume", "order", "following", "prefetch", "distributed", "workers")
 
 
 @functools.cache

@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
         memory_mb=arguments.memory,
         precision=arguments.precision,
         self_ensemble=arguments.self_ensemble,
+        edge_table=metadata.edge_table,
     )
     start = time.perf_counter()
     outcome = upscale_all(jobs, upscaler, Extras(arguments.map, arguments.compare, arguments.overwrite))
@@ -83,9 +84,10 @@ def _routing(arguments: argparse.Namespace, has_classes: bool) -> Routing:
 
     if arguments.subnet is not None and arguments.mode is not None:
         raise ValueError(f"--subnet {arguments.subnet} is a mode of its own: leave out --mode {arguments.mode}")
-    given = arguments.subnet or arguments.mode or ("budget" if arguments.budget is not None else None)
+    implied = "budget" if arguments.budget is not None else "arm" if arguments.eta is not None else None
+    given = arguments.subnet or arguments.mode or implied
     mode = given or ("paper" if has_classes else "full")
-    return Routing(mode, arguments.budget, arguments.alpha, arguments.cost, arguments.budget_over)
+    return Routing(mode, arguments.budget, arguments.alpha, arguments.cost, arguments.budget_over, arguments.eta)
 
 
 def _settings(arguments: argparse.Namespace, weights: Path, routing: Routing) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def _settings(arguments: argparse.Namespace, weights: Path, routing: Routing) ->
         "mode": routing.mode,
         "budget": routing.budget,
         "alpha": routing.alpha,
+        "eta": routing.eta,
         "cost": routing.cost,
         "budget_over": routing.over,
         "device": arguments.device,
@@ -122,11 +125,15 @@ def parser() -> argparse.ArgumentParser:
     routing.add_argument(
         "--mode",
         "--routing",
-        choices=("paper", "eq16", "budget", "full"),
-        help="paper: Eq. 15; eq16: Eq. 16; budget: least error for --budget; full: no routing (default: paper)",
+        choices=("paper", "eq16", "budget", "arm", "full"),
+        help="paper: Eq. 15; eq16: Eq. 16; budget: least error for --budget; arm: ARM's rule for --eta; full: no "
+        "routing (default: paper)",
     )
     routing.add_argument("--subnet", help="one subnet for everything, such as w36d4")
     routing.add_argument("--alpha", type=float, help="of mode eq16; more spends more (default: 1)")
+    routing.add_argument(
+        "--eta", type=float, help="of mode arm; what one dB is worth, as a share of the full network's cost"
+    )
     routing.add_argument(
         "--cost", choices=("flops", "latency"), default="flops", help="what a budget counts (default: %(default)s)"
     )

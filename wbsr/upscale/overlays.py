@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from wbsr.upscale.picture import Picture, bicubic, to_tensor
-from wbsr_data.gradient import gradient_score
-from wbsr_models.subnet_map import add_legend, draw_score_map, draw_subnet_map, score_colours, subnet_colours
+from wbsr_arch.subnet import Subnet
+from wbsr_models.edge_routing import BICUBIC
+from wbsr_models.subnet_map import NO_SUBNET, add_legend, draw_score_map, draw_subnet_map, score_colours, subnet_colours
 from wbsr_models.upscaler import DynamicUpscaler, Report
 
 _SCORE_STEPS = 5  # of the legend
@@ -17,18 +20,25 @@ _SCORE_STEPS = 5  # of the legend
 def subnet_overlay(result: Picture, report: Report, upscaler: DynamicUpscaler) -> Picture:
     """The result tinted by subnet; the legend gives each subnet's share of the patches."""
     subnets = upscaler.supernet.subnets
-    shares = np.bincount(report.choice.ravel(), minlength=len(subnets)) / report.choice.size
+    by_number = patches_by_subnet(report, subnets)
     image = draw_subnet_map(
         _eight_bit_bgr(result), report.choice, upscaler.patch_size * upscaler.supernet.scale, len(subnets)
     )
-    colours = subnet_colours(len(subnets)).tolist()
-    texts = [f"{subnet} {share:.0%}" for subnet, share in zip(subnets, shares, strict=True)]
+    colours = [*subnet_colours(len(subnets)).tolist(), *NO_SUBNET.tolist()][: len(by_number)]
+    texts = [f"{name} {count / report.choice.size:.0%}" for name, count in by_number.items()]
     return _from_bgr(add_legend(image, list(zip(colours, texts, strict=True))))
+
+
+def patches_by_subnet(report: Report, subnets: Sequence[Subnet]) -> dict[str, int]:
+    """How many patches each subnet got, by name in order of FLOPs; `bicubic` comes last, and only where it got some."""
+    counts = {str(subnet): int((report.choice == number).sum()) for number, subnet in enumerate(subnets)}
+    interpolated = int((report.choice == BICUBIC).sum())
+    return {**counts, "bicubic": interpolated} if interpolated else counts
 
 
 def score_overlay(picture: Picture, result: Picture, upscaler: DynamicUpscaler) -> Picture:
     """The result tinted by the scores of its LR patches, from 0 to the highest in this picture."""
-    scores = gradient_score(to_tensor(picture), upscaler.patch_size).numpy()
+    scores = upscaler.scores(to_tensor(picture))
     highest = max(float(scores.max()), 1e-6)
     image = draw_score_map(_eight_bit_bgr(result), scores, upscaler.patch_size * upscaler.supernet.scale, highest)
     steps = np.linspace(0, highest, _SCORE_STEPS)

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from wbsr.files import write_whole
 from wbsr.upscale.jobs import Job
-from wbsr.upscale.overlays import comparison, score_overlay, subnet_overlay
+from wbsr.upscale.overlays import comparison, patches_by_subnet, score_overlay, subnet_overlay
 from wbsr.upscale.picture import Picture, from_tensor, to_tensor
 from wbsr.upscale.reading import read_picture
 from wbsr.upscale.writing import check_target, write_picture
@@ -92,13 +91,12 @@ def _entry(job: Job, picture: Picture, report: Report, upscaler: DynamicUpscaler
     supernet = upscaler.supernet
     height, width = picture.size
     dense = supernet.flops[supernet.full] * height * width / REFERENCE_PATCH**2
-    counts = np.bincount(report.choice.ravel(), minlength=len(supernet.subnets)).tolist()
     return {
         "input": str(job.source),
         "output": str(job.target),
         "input_size": [width, height],
         "output_size": [width * supernet.scale, height * supernet.scale],
-        "patches": {str(subnet): count for subnet, count in zip(supernet.subnets, counts, strict=True)},
+        "patches": patches_by_subnet(report, supernet.subnets),
         "cost_share": report.cost_share,
         "flops_share": report.flops_share,
         "flops_share_run": report.flops_share_run,
