@@ -101,22 +101,22 @@ class Stopwatch(nn.Module):
         return y
 
 
-def read_lr(folder: Path, scale: int, limit: int, max_side: int) -> list[Tensor]:
-    """The LR images (3, H, W) of the largest HR images in a folder."""
+def read_lr(folder: Path, scale: int, limit: int, max_side: int, long_side: int | None = None) -> list[Tensor]:
+    """The LR images (3, H, W) of the largest HR images in a folder, or these made `long_side` pixels long."""
     files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".jpeg"}]
     if not files:
         raise FileNotFoundError(f"no image in {folder}: --images must hold HR images")
     largest = sorted(files, key=lambda p: -p.stat().st_size)[:limit]
-    return [_lr(path, scale, max_side) for path in tqdm(largest, desc="reading", unit="image", leave=False)]
+    return [_lr(path, scale, max_side, long_side) for path in tqdm(largest, desc="reading", unit="image", leave=False)]
 
 
-def _lr(path: Path, scale: int, max_side: int) -> Tensor:
+def _lr(path: Path, scale: int, max_side: int, long_side: int | None) -> Tensor:
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
         raise ValueError(f"the image {path} can't be read: repair or remove it")
     height, width = (min(side // scale, max_side) * scale for side in bgr.shape[:2])
     hr = np.ascontiguousarray(bgr[:height, :width, ::-1], np.float32) / 255
-    lr = imresize(hr, 1 / scale).clip(0, 1)
+    lr = imresize(hr, long_side / max(hr.shape) if long_side else 1 / scale).clip(0, 1)
     return torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1), np.float32)).mul(255).round().div(255)
 
 
@@ -275,6 +275,9 @@ def main() -> None:
     parser.add_argument("--halo", type=int, default=DEFAULT_HALO, help="LR pixels")
     parser.add_argument("--limit", type=int, default=3, help="images")
     parser.add_argument("--max-side", type=int, default=10**6, help="LR pixels that images are cut to")
+    parser.add_argument(
+        "--long-side", type=int, help="of the LR images in pixels; 510 makes 2K of them (default: HR / 4)"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
@@ -286,7 +289,8 @@ def main() -> None:
     random = Supernet(**SUPERNETS[arguments.arch], widths=[36, 52, 64]).eval()
     supernet = load_supernet(arguments.weights)[0] if arguments.weights else random
     device = torch.device(arguments.device)
-    images = [lr.to(device) for lr in read_lr(arguments.images, supernet.scale, arguments.limit, arguments.max_side)]
+    sizes = (arguments.limit, arguments.max_side, arguments.long_side)
+    images = [lr.to(device) for lr in read_lr(arguments.images, supernet.scale, *sizes)]
     now = time.perf_counter if arguments.clock == "wall" else time.process_time
     found = compare(supernet.to(device), images, arguments, Clock(now, device))
     if arguments.results:

@@ -52,7 +52,7 @@ class WBSRModel(DynamicSRModel):
         _check_processes(opt)
         super().__init__(opt)
         self.compute = Compute(self.compute_options, self.device, self.supernet.output_layers)
-        self.seed = _common_seed(opt, self.device) if self.is_train else 0
+        self.seed = int(opt["manual_seed"]) if self.is_train else 0  # the same on all ranks, see wbsr/compat/order.py
         self.iteration = 0
 
     @staticmethod
@@ -207,11 +207,3 @@ def _check_processes(opt: dict[str, Any]) -> None:
             f"WBSRModel trains on one GPU per process, got num_gpu {count} in a single one: start `torchrun "
             f"--nproc_per_node={count} -m wbsr train -opt ... --launcher pytorch`, or set num_gpu: 1"
         )
-
-
-def _common_seed(opt: dict[str, Any], device: torch.device) -> int:
-    """The seed of the draws, the first rank's on all: without `manual_seed` each rank makes up its own."""
-    seed = torch.tensor(opt["manual_seed"], device=device)
-    if opt["dist"]:
-        torch.distributed.broadcast(seed, 0)
-    return int(seed)

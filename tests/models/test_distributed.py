@@ -68,8 +68,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write_options(folder, batch, strategy):
-    opt = yaml.safe_load(OPTIONS.read_text(encoding="utf-8"))
+def write_options(folder, batch, strategy, **changes):
+    opt = {**yaml.safe_load(OPTIONS.read_text(encoding="utf-8")), **changes}
     opt["network_g"]["backbone"].update(num_feat=8, num_block=2)
     opt["network_g"].update(widths=[4, 8], depths=[1, 2])
     train, val = opt["datasets"]["train"], opt["datasets"]["val"]
@@ -89,9 +89,9 @@ def write_options(folder, batch, strategy):
     (folder / "options.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
 
 
-def run(folder, strategy, processes, *more):
+def run(folder, strategy, processes, *more, **changes):
     """Train and return what each rank noted, the iterations and the last validation."""
-    write_options(folder, 4 // processes, strategy)
+    write_options(folder, 4 // processes, strategy, **changes)
     command = [sys.executable, "spy.py", "train", "-opt", "options.yml", *more]
     if processes > 1:
         with socket.socket() as free:
@@ -163,3 +163,12 @@ def test_two_processes_do_what_one_does_and_resume(folder, strategy):
         assert [step["patches"] for step in rank[0]] == [step["patches"] for step in whole[4:]]
     assert [step["weights"] for step in resumed[0][0]] == [step["weights"] for step in resumed[1][0]]
     assert_same_weights(again, folder)
+
+
+def test_without_a_seed_two_processes_still_share_one(folder):
+    first, second = run(folder, STRATEGIES[1], 2, manual_seed=None)
+    for one, other in zip(first[0], second[0], strict=True):
+        assert one["subnets"] == other["subnets"]
+        assert one["weights"] == other["weights"]
+    epoch = [patch for noted in (first, second) for step in noted[0][:4] for patch in step["patches"]]
+    assert len(set(epoch)) == len(epoch) == 16  # 8 images twice

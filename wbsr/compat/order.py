@@ -3,7 +3,8 @@
 BasicSR counts the epochs with a ceiling while its loader drops the last, incomplete batch, so training can stop long
 before `total_iter` and still report success; and its sampler is fixed, so no dataset learns how far training is.
 `create_train_val_dataloader` is wrapped: a shortage is an error before training starts, and a dataset that has a method
-`training_sampler` draws its own order.
+`training_sampler` draws its own order. Without `manual_seed` each rank makes up a seed of its own; the first rank's
+then holds for all, for draws must be shared out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch.distributed
 from torch.utils.data import DataLoader, Sampler
 
 Loaders = tuple[Any, Any, list[Any], int, int]  # train loader, train sampler, val loaders, epochs, iterations
@@ -29,6 +31,7 @@ def mend() -> None:
 def _wrap(original: Callable[..., Loaders]) -> Callable[..., Loaders]:
     @functools.wraps(original)
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> Loaders:
+        opt["manual_seed"] = common_seed(opt)
         loader, sampler, val_loaders, epochs, iterations = original(opt, logger)
         check_iterations(opt, loader, epochs, iterations)
         own = own_sampler(opt, loader, iterations)
@@ -37,6 +40,14 @@ def _wrap(original: Callable[..., Loaders]) -> Callable[..., Loaders]:
         return loader, sampler, val_loaders, epochs, iterations
 
     return create_train_val_dataloader
+
+
+def common_seed(opt: dict[str, Any]) -> int:
+    """The first rank's seed; all ranks must ask for it."""
+    seeds = [opt["manual_seed"]]
+    if opt["dist"]:
+        torch.distributed.broadcast_object_list(seeds, 0)
+    return int(seeds[0])
 
 
 def own_sampler(opt: dict[str, Any], loader: DataLoader[Any], iterations: int) -> Sampler[int] | None:

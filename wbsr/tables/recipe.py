@@ -28,7 +28,8 @@ class Row:
             `WBSR` is options/train/SRResNet/WBSR_SRResNet_x4.yml for backbone SRResNet and scale 4.
         subnets: how many widths and depths a Supernet has; [1, 1] is the plain network.
         change: what the row changes in its option files, such as {"train:pixel_opt:type": L1Loss}.
-        calibrate: whether the trained network is calibrated on the training images (`wbsr calibrate`).
+        calibrate: if given, the trained network is calibrated on the training images by `wbsr calibrate` with these
+            arguments.
         dynamic: the block val:dynamic of its test.
         backbones, scales: where the row exists.
 
@@ -40,7 +41,7 @@ class Row:
     train: tuple[str, ...] = ("WBSR",)
     subnets: tuple[int, ...] = (3, 3)
     change: dict[str, Any] = field(default_factory=dict)
-    calibrate: bool = False
+    calibrate: tuple[str, ...] | None = None
     dynamic: dict[str, Any] = field(default_factory=lambda: {"routing": "paper"})
     backbones: tuple[Backbone, ...] = ("SRResNet", "RCAN")
     scales: tuple[int, ...] = (2, 4)
@@ -107,7 +108,7 @@ class Preset:
     """How large everything is.
 
     `change`: what it changes in every training option file, such as {"train:total_iter": 100}; `iterations`: of one
-    training, by backbone; `test_limit`: images of a test set, the first ones; `memory_gb`: what a run needs at most.
+    training, by backbone; `calibration`: further arguments of `wbsr calibrate`; `memory_gb`: what a run needs at most.
     """
 
     train: ImageSet

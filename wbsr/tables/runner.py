@@ -70,7 +70,7 @@ def plan(job: Job, preset: Preset, folders: Folders, classes: Classes = "none") 
     """What a job will run, with the classes of some sets measured or of none; raises what `options.trainings` does."""
     trainings = options.trainings(job.row, job.backbone, job.scale, job.seed, preset, folders)
     checkpoint = options.weights(trainings[-1])
-    if job.row.calibrate:
+    if job.row.calibrate is not None:
         checkpoint = checkpoint.with_name("calibrated.pth")
     test = options.test(job.row, trainings[-1], checkpoint, folders)
     return Plan(tuple(trainings), checkpoint, test, classes)
@@ -100,10 +100,10 @@ def run(job: Job, what: Plan, preset: Preset, folders: Folders, out: Path, paral
                 raise RuntimeError(
                     f"the training {training['name']} left no network: see {_log(training['name'], out)}"
                 )
-    if job.row.calibrate and not (out / what.checkpoint).is_file():
+    if job.row.calibrate is not None and not (out / what.checkpoint).is_file():
         trained, name = options.weights(what.trainings[-1]), what.trainings[-1]["name"]
         files = ["--weights", str(trained), "--hr", str(folders.train / "HR"), "--out", str(what.checkpoint)]
-        _wbsr(["calibrate", *files, *preset.calibration], name, out, parallel)
+        _wbsr(["calibrate", *files, *job.row.calibrate, *preset.calibration], name, out, parallel)
     _wbsr(["test", "-opt", _write(what.test, out)], what.test["name"], out, parallel)
     results = out / "results" / what.test["name"]
     sets = {name: json.loads((results / f"{name}.json").read_text(encoding="utf-8")) for name in folders.tests}
