@@ -96,7 +96,7 @@ def run(name: str, table: Table, jobs: Sequence[Job], preset: Preset, arguments:
     out: Path = arguments.out.resolve()
     folders = {scale: sets.make_pairs(preset, arguments.data, out, scale) for scale in arguments.scale}
     plans = {job: runner.plan(job, preset, folders[job.scale], table.classes) for job in jobs}
-    rows = {job: row for job, what in plans.items() if (row := runner.finished(what, out)) is not None}
+    rows = {job: row for job, what in plans.items() if (row := runner.finished(job, what, out)) is not None}
     failed: dict[Job, str] = {}
     with ThreadPoolExecutor(arguments.parallel) as pool:
         running = {

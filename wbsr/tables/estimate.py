@@ -28,7 +28,7 @@ def overview(name: str, table: Table, jobs: Sequence[Job], preset: Preset, out: 
             lines.append(f"  impossible  {job}: {shown}; {missing[0].name} is not there")
             continue
         what = plan(job, preset, places(preset, job.scale), table.classes)
-        done = finished(what, out) is not None
+        done = finished(job, what, out) is not None
         lines.append(f"  {'finished' if done else 'to do':10}  {job}: {shown}")
         if not done:
             costs |= {training["name"]: flops(training) for training in what.trainings}

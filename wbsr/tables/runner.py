@@ -143,10 +143,10 @@ def _by_class(what: Plan, name: str, hr: Path, out: Path, parallel: int) -> list
     return list(found["quality"]["methods"][method]["psnr_y"])
 
 
-def finished(what: Plan, out: Path) -> dict[str, Any] | None:
-    """The row that an earlier run finished, if it did."""
+def finished(job: Job, what: Plan, out: Path) -> dict[str, Any] | None:
+    """The row that an earlier run finished, if it did; perhaps for another table, under another name."""
     path = out / what.row_file
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return {**json.loads(path.read_text(encoding="utf-8")), "row": job.name} if path.is_file() else None
 
 
 _locks: dict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
