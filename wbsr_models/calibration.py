@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from wbsr_arch.supernet import Supernet
+from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_data.bicubic import Bytes, crop_to_multiple, resize
 from wbsr_data.difficulty import classify
 from wbsr_data.difficulty import thresholds as quantiles
@@ -84,7 +84,7 @@ class _Scored:
 
 
 def calibrate(
-    supernet: Supernet,
+    supernet: DynamicNetwork,
     load: Load,
     count: int,
     patch_size: int,
@@ -151,7 +151,12 @@ def _draw(classes: NDArray[np.int64], num_classes: int, per_class: int, rng: np.
 
 
 def _measure(
-    supernet: Supernet, load: Load, scored: Sequence[_Scored], drawn: NDArray[np.int64], patch_size: int, halo: int
+    supernet: DynamicNetwork,
+    load: Load,
+    scored: Sequence[_Scored],
+    drawn: NDArray[np.int64],
+    patch_size: int,
+    halo: int,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Batches of positions and their squared errors, (n,) and (n, M)."""
     networks = [supernet.extract(subnet).to(memory_format=torch.channels_last) for subnet in supernet.subnets]

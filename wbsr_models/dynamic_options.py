@@ -11,12 +11,14 @@ val:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wbsr.options import parse
 from wbsr_models.policy import Cost, Over, Routing
 from wbsr_models.precision import Precision
+from wbsr_models.protocol import Protocol
 from wbsr_models.tiling import DEFAULT_HALO
 
 
@@ -30,7 +32,9 @@ class DynamicOptions:
     `halo`, `max_tile`, `precision`, `memory_mb` and `self_ensemble` are those of `DynamicUpscaler`. `patch_size` in LR
     pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare` lets a test also
     measure the full network, every subnet, the full network on whole images (`dense`) and `bicubic`, as a list of
-    budgets does; `save_map` saves the subnet map beside each SR image.
+    budgets does; `save_map` saves the subnet map beside each SR image. `protocol` is how images are tested: `whole`, or
+    `classsr` as ClassSR and ARM do, by patches of 32 LR pixels, without the borders that these leave
+    (`wbsr_models.protocol`).
     """
 
     routing: str = "paper"
@@ -47,6 +51,7 @@ class DynamicOptions:
     thresholds: tuple[float, ...] | None = None
     compare: bool = False
     save_map: bool = False
+    protocol: Protocol = "whole"
 
     def __post_init__(self) -> None:
         if self.budget == ():
@@ -68,19 +73,37 @@ class DynamicOptions:
         return curve if mode == self.routing else [(self.routing, Routing(self.routing, cost=self.cost)), *curve]
 
 
-def dynamic_options(opt: dict[str, Any]) -> DynamicOptions:
+def dynamic_options(opt: dict[str, Any], routing: str = "paper") -> DynamicOptions:
     """The block `val:dynamic` of an option file.
+
+    Args:
+        opt: all options.
+        routing: where the block names none.
 
     Raises:
         ValueError, TypeError: something in it is wrong, or `paper` routing will have no difficulty classes.
     """
-    dynamic = parse(DynamicOptions, (opt.get("val") or {}).get("dynamic"), "val:dynamic")
+    block = (opt.get("val") or {}).get("dynamic") or {}
+    if isinstance(block, Mapping):
+        block = {"routing": routing, **block}
+    dynamic = parse(DynamicOptions, block, "val:dynamic")
     train = opt.get("datasets", {}).get("train")
     no_classes = train is not None and train.get("type") != "HESPairedImageDataset" and dynamic.thresholds is None
-    if no_classes and not dynamic.requests()[0][1].fixed:
+    if no_classes and dynamic.requests()[0][1].by_difficulty:
         raise ValueError(
             f"val:dynamic:routing `{dynamic.routing}` needs difficulty classes, which the training set of type "
             f"{train.get('type')} does not have: use HESPairedImageDataset (hes:sample_level: 1.0 keeps its sampling "
             "uniform), give val:dynamic:thresholds, or use routing: full"
         )
     return dynamic
+
+
+def check_network(opt: dict[str, Any], model: str, network_type: str) -> None:
+    """Refuse an architecture that a model is not for.
+
+    Raises:
+        ValueError: `network_g:type` is another than `network_type`.
+    """
+    got = opt["network_g"].get("type")
+    if got != network_type:
+        raise ValueError(f"{model} is for {network_type} alone: network_g:type must be {network_type}, got {got!r}")

@@ -1,9 +1,10 @@
-"""Routing policies: one interface, from the scores of an image's patches to the number of each patch's subnet.
+"""Routing policies: one interface, from what is known of an image's patches to the number of each patch's subnet.
 
 paper        Eq. 15: the subnet by the class
 eq16         Eq. 16 as we read it: the cost nearest to what the class deserves, under `budget` and `alpha`
 budget       least expected error at a mean cost of `budget`, by the checkpoint's error table; where it has none, Eq. 16
              with the α that just keeps the budget
+classsr      the network's own classifier says; `ClassSR` has one
 full, w36d4  one subnet everywhere
 
 A cost is a share of the full network's: 1 is the full network on every patch.
@@ -24,12 +25,13 @@ from wbsr_data.difficulty import classify
 from wbsr_models.budget import allocate, in_proportion, steps_by_class, steps_by_error
 from wbsr_models.routing import Choice, route_by_allocation, route_by_class, route_by_cost
 
-Scores = NDArray[np.float32]  # (rows, cols)
+Scores = NDArray[np.float32]  # (rows, cols) difficulty; for `classsr` (rows, cols, M), the classifier's logits
 Policy = Callable[[Scores], Choice]
 Cost = Literal["flops", "latency"]
 Over = Literal["image", "set"]
 _SET = 10**6  # patches of an imagined set, whose classes have the known shares
-MODES = ("paper", "eq16", "budget", "full")
+BY_DIFFICULTY = ("paper", "eq16", "budget")
+MODES = (*BY_DIFFICULTY, "classsr", "full")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Routing:
     """How patches are routed, as a user asks for it.
 
     Args:
-        mode: `paper`, `eq16`, `budget`, `full`, or one subnet's name, such as `w36d4`.
+        mode: `paper`, `eq16`, `budget`, `classsr`, `full`, or one subnet's name, such as `w36d4`.
         budget: mean cost as a share of the full network's, in (0, 1]; for mode `budget`, and as C_t for `eq16`
             (default 1).
         alpha: α of Eq. 16, above 0 (default 1); for mode `eq16` alone.
@@ -80,9 +82,14 @@ class Routing:
                 raise ValueError(f"alpha must be above 0, got {self.alpha}")
 
     @property
+    def by_difficulty(self) -> bool:
+        """Whether it asks for the difficulty of each patch, and so for thresholds."""
+        return self.mode in BY_DIFFICULTY
+
+    @property
     def fixed(self) -> bool:
-        """Whether one subnet runs everywhere, whatever the scores are."""
-        return self.mode not in ("paper", "eq16", "budget")
+        """Whether one subnet runs everywhere, whatever a patch is like."""
+        return not self.by_difficulty and self.mode != "classsr"
 
 
 @dataclass(frozen=True)
@@ -90,12 +97,13 @@ class Knowledge:
     """What a checkpoint knows that routing needs.
 
     `thresholds`: K-1 increasing scores; `errors`: (K, M), the squared error of class k under subnet m; `shares`: (K,),
-    how frequent the classes are. None: unknown.
+    how frequent the classes are. None: unknown. `has_router`: whether the network brings a classifier along.
     """
 
     thresholds: tuple[float, ...] | None = None
     errors: tuple[tuple[float, ...], ...] | None = None
     shares: tuple[float, ...] | None = None
+    has_router: bool = False
 
     def check(self, num_subnets: int) -> None:
         """Refuse tables that don't fit each other or the supernet.
@@ -134,6 +142,13 @@ def make_policy(routing: Routing, subnets: Sequence[Subnet], costs: Sequence[flo
     if routing.fixed:
         number = len(subnets) - 1 if routing.mode == "full" else _numbered(routing.mode, subnets)
         return lambda scores: np.full(scores.shape, number, dtype=np.int64)
+    if routing.mode == "classsr":
+        if not known.has_router:
+            raise ValueError(
+                "routing `classsr` needs the classifier of a network of type ClassSR, which this one is not: use "
+                "`paper`, `budget` or `full`"
+            )
+        return lambda logits: logits.argmax(-1)
     if known.thresholds is None:
         raise ValueError(
             f"routing `{routing.mode}` needs the thresholds of the difficulty classes, which training with "

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from wbsr_arch.supernet import Supernet
+from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_models.memory import MEGABYTE, bytes_per_pixel, default_megabytes, keep_freed_blocks
 from wbsr_models.precision import Precision, dtype_of, ready
 from wbsr_models.tiling import Tile
@@ -48,7 +48,7 @@ class TileRunner:
 
     def __init__(
         self,
-        supernet: Supernet,
+        supernet: DynamicNetwork,
         memory_mb: float | None = None,
         precision: Precision = "float32",
         compile: bool = False,
@@ -77,6 +77,18 @@ class TileRunner:
         Raises:
             ValueError: there is no tile.
         """
+        canvas: Tensor | None = None
+        for tile, output in self.outputs(lr, tiles):
+            if canvas is None:
+                canvas = self.new_canvas(lr, output.shape[0])
+            self._write(canvas, tile, output)
+        if canvas is None:
+            raise ValueError("there is no tile to run: the image is empty")
+        return canvas
+
+    @torch.no_grad()
+    def outputs(self, lr: Tensor, tiles: Sequence[Tile]) -> Iterator[tuple[Tile, Tensor]]:
+        """Each tile of an LR image (C, H, W) with the output of its window, (C, scale h, scale w), in any order."""
         if lr.device.type == "cpu":
             keep_freed_blocks()
         image = lr[None].to(dtype_of(self.precision)).contiguous(memory_format=torch.channels_last)
@@ -85,20 +97,12 @@ class TileRunner:
             groups[tile.subnet, tile.window_height, tile.window_width, self._margins(tile)].append(tile)
         limit = self.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
         limit = min(limit, self._affordable_pixels(lr))
-        canvas: Tensor | None = None
         for (subnet, height, width, margins), members in groups.items():
             network = self.network(subnet, margins)
             size = max(1, limit // (height * width))
             for first in range(0, len(members), size):
                 batch = members[first : first + size]
-                outputs = self._run(network, image, batch)
-                if canvas is None:
-                    canvas = self._new_canvas(lr, outputs.shape[1])
-                for tile, output in zip(batch, outputs, strict=True):
-                    self._write(canvas, tile, output)
-        if canvas is None:
-            raise ValueError("there is no tile to run: the image is empty")
-        return canvas
+                yield from zip(batch, self._run(network, image, batch), strict=True)
 
     def largest_tile(self, lr: Tensor, halo: int, patch_size: int) -> int:
         """Side of the largest square tile whose window fits into the memory, in LR pixels.
@@ -160,7 +164,8 @@ class TileRunner:
             :, top * scale : bottom * scale, left * scale : right * scale
         ]
 
-    def _new_canvas(self, lr: Tensor, channels: int) -> Tensor:
+    def new_canvas(self, lr: Tensor, channels: int) -> Tensor:
+        """Where the result of an LR image (C, H, W) goes, of this many channels; its values are undefined."""
         height, width = (side * self.supernet.scale for side in lr.shape[1:])
         return torch.empty(channels, height, width, dtype=lr.dtype, device="cpu" if self._on_cpu(lr) else lr.device)
 

@@ -90,7 +90,10 @@ def test_a_budget_over_a_set_gives_harder_images_more_and_holds_on_average():
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (("budgte", 0.5), "routing must be one of paper, eq16, budget, full, or a subnet such as w36d4, got 'budgte'"),
+        (
+            ("budgte", 0.5),
+            "routing must be one of paper, eq16, budget, classsr, full, or a subnet such as w36d4, got 'budgte'",
+        ),
         (("budget",), "routing `budget` needs a budget: give a share of the full network's cost, such as 0.6"),
         (("paper", 0.5), "routing `paper` takes no budget, got 0.5: use routing `budget`"),
         (("budget", 1.1), r"budget must be in \(0, 1\], a share of the full network's cost, got 1.1"),
