@@ -67,6 +67,14 @@ class ClassSRModel(TrainedDynamicModel):
         counts = [sum(weight.numel() for weight in weights) for weights in (trained, self.net_g.parameters())]
         get_root_logger().info(f"Stage {self.classsr.stage}: {counts[0]:,} of {counts[1]:,} parameters are trained.")
 
+    def model_ema(self, decay: float = 0.999) -> None:
+        """BasicSR's moving average; frozen weights are kept as they are, which rounding would else make drift."""
+        super().model_ema(decay)
+        averages = dict(self.net_g_ema.named_parameters())
+        for name, weight in self.get_bare_model(self.net_g).named_parameters():
+            if not weight.requires_grad:
+                averages[name].data.copy_(weight)
+
     def training_settings(self) -> dict[str, Any]:
         """The stage and its weights."""
         return asdict(self.classsr)
