@@ -27,8 +27,9 @@ compat.install()
 from wbsr.shipped import find_weights  # noqa: E402
 from wbsr_data.bicubic import crop_to_multiple, resize, to_8_bits  # noqa: E402
 from wbsr_data.images import SUFFIXES, decode_pixels  # noqa: E402
+from wbsr_models.loading import load_supernet  # noqa: E402
 from wbsr_models.patch_errors import to_tensor  # noqa: E402
-from wbsr_models.upscaler import DynamicUpscaler, load_supernet  # noqa: E402
+from wbsr_models.upscaler import DynamicUpscaler  # noqa: E402
 
 _LUMA = torch.tensor([65.481, 128.553, 24.966]).view(3, 1, 1) / 255  # BT.601
 

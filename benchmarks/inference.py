@@ -45,14 +45,16 @@ compat.install()
 from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
 from wbsr.devices import seconds_at  # noqa: E402
+from wbsr_arch.dynamic import DynamicNetwork  # noqa: E402
 from wbsr_arch.supernet import Supernet  # noqa: E402
 from wbsr_data.gradient import gradient_score  # noqa: E402
+from wbsr_models.loading import load_supernet  # noqa: E402
 from wbsr_models.memory import keep_freed_blocks  # noqa: E402
 from wbsr_models.precision import dtype_of, ready  # noqa: E402
 from wbsr_models.routing import route_by_class  # noqa: E402
 from wbsr_models.tile_runner import TileRunner  # noqa: E402
 from wbsr_models.tiling import DEFAULT_HALO  # noqa: E402
-from wbsr_models.upscaler import DynamicUpscaler, load_supernet  # noqa: E402
+from wbsr_models.upscaler import DynamicUpscaler  # noqa: E402
 
 PATCH, STRIDE, CLASSES = 32, 28, 10
 BACKBONE = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "upscale": 4}
@@ -120,7 +122,7 @@ def _lr(path: Path, scale: int, max_side: int, long_side: int | None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1), np.float32)).mul(255).round().div(255)
 
 
-def thresholds_for(share: float, images: Sequence[Tensor], supernet: Supernet) -> list[float]:
+def thresholds_for(share: float, images: Sequence[Tensor], supernet: DynamicNetwork) -> list[float]:
     """Thresholds under which Eq. 15 spends `share` of the FLOPs on these images: quantiles (k/K)^γ, γ bisected."""
     scores = np.concatenate([gradient_score(image, PATCH).cpu().numpy().ravel() for image in images])
     shares = np.array([supernet.share(subnet) for subnet in supernet.subnets])
@@ -158,7 +160,7 @@ def _starts(length: int) -> list[int]:
     return sorted({*range(0, max(length - PATCH, 0), STRIDE), max(length - PATCH, 0)})
 
 
-def fixed_calls(supernet: Supernet, lr: Tensor, halo: int) -> dict[str, Call]:
+def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int) -> dict[str, Call]:
     """The runs that no share changes: dense ones, and ours with everything routed to the full network."""
     stock, dense, half = supernet.extract(), ready(supernet.extract()), ready(supernet.extract(), "bf16")
     ours = DynamicUpscaler(supernet, None, PATCH, halo=halo, routing="full")
@@ -179,7 +181,7 @@ def fixed_calls(supernet: Supernet, lr: Tensor, halo: int) -> dict[str, Call]:
     }
 
 
-def routed_calls(supernet: Supernet, lr: Tensor, thresholds: list[float], halo: int) -> dict[str, Call]:
+def routed_calls(supernet: DynamicNetwork, lr: Tensor, thresholds: list[float], halo: int) -> dict[str, Call]:
     """The runs under one share."""
     networks = [supernet.extract(subnet) for subnet in supernet.subnets]
 
@@ -197,7 +199,7 @@ def routed_calls(supernet: Supernet, lr: Tensor, thresholds: list[float], halo: 
     }
 
 
-def best_times(supernet: Supernet, clock: Clock, repeats: int) -> list[float]:
+def best_times(supernet: DynamicNetwork, clock: Clock, repeats: int) -> list[float]:
     """t_m: milliseconds per LR pixel of each subnet, in its best window without a halo."""
     best = []
     for subnet in tqdm(supernet.subnets, desc="floor", unit="subnet", leave=False):
@@ -214,10 +216,10 @@ def best_times(supernet: Supernet, clock: Clock, repeats: int) -> list[float]:
     return best
 
 
-def overhead(supernet: Supernet, lr: Tensor, thresholds: list[float], halo: int, clock: Clock) -> float:
+def overhead(supernet: DynamicNetwork, lr: Tensor, thresholds: list[float], halo: int, clock: Clock) -> float:
     """Share of the time of ours that is spent outside networks."""
     upscaler = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo)
-    runner: TileRunner = upscaler._run
+    runner: TileRunner = upscaler.runner
     upscaler(lr)
     watches = [Stopwatch(network, clock) for network in runner._networks.values()]
     runner._networks.update(zip(runner._networks, watches, strict=True))
@@ -225,7 +227,9 @@ def overhead(supernet: Supernet, lr: Tensor, thresholds: list[float], halo: int,
     return 1 - sum(watch.total for watch in watches) / total
 
 
-def compare(supernet: Supernet, images: list[Tensor], arguments: argparse.Namespace, clock: Clock) -> dict[str, Any]:
+def compare(
+    supernet: DynamicNetwork, images: list[Tensor], arguments: argparse.Namespace, clock: Clock
+) -> dict[str, Any]:
     """All that is measured, as plain types."""
     best = best_times(supernet, clock, arguments.repeats)
     cuts = {share: thresholds_for(share, images, supernet) for share in arguments.shares}

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     from wbsr_data.sources import find_sources
     from wbsr_models.calibration import CalibrationSettings, calibrate
     from wbsr_models.checkpoint import load_checkpoint
-    from wbsr_models.upscaler import load_supernet
+    from wbsr_models.loading import load_supernet
 
     settings = CalibrationSettings(
         arguments.patches, arguments.images, arguments.halo, arguments.classes, arguments.seed, arguments.edge_table

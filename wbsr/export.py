@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from wbsr_arch.dynamic import DynamicNetwork
     from wbsr_arch.subnet import Subnet
-    from wbsr_arch.supernet import Supernet
     from wbsr_models.checkpoint import Metadata
 
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(list(argv))
     from wbsr.shipped import find_weights
-    from wbsr_models.upscaler import load_supernet
+    from wbsr_models.loading import load_supernet
 
     out: Path = arguments.out
     if out.exists():
@@ -96,7 +96,7 @@ def write_pth(network: nn.Module, options: Mapping[str, Any], out: Path) -> None
     atomic_save(content, out)
 
 
-def write_supernet(supernet: Supernet, metadata: Metadata, out: Path) -> None:
+def write_supernet(supernet: DynamicNetwork, metadata: Metadata, out: Path) -> None:
     """Write a WBSR checkpoint of the weights as they are."""
     from wbsr.compat.saving import atomic_save
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from wbsr_arch.dynamic import DynamicNetwork
     from wbsr_arch.subnet import Subnet
-    from wbsr_arch.supernet import Supernet
     from wbsr_models.checkpoint import Metadata
 
 RUNS = 5  # timed, after one that is not
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     from wbsr.devices import pick_device
     from wbsr.shipped import find_weights
     from wbsr_models.checkpoint import load_checkpoint, read_metadata
-    from wbsr_models.upscaler import load_supernet
+    from wbsr_models.loading import load_supernet
 
     path = find_weights(arguments.file)
     content = load_checkpoint(path)
@@ -65,14 +65,17 @@ def describe_stock(path: Path, content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def describe(path: Path, content: Mapping[str, Any], supernet: Supernet, metadata: Metadata) -> str:
+def describe(path: Path, content: Mapping[str, Any], supernet: DynamicNetwork, metadata: Metadata) -> str:
     """All of a WBSR checkpoint but the table of subnets."""
+    from wbsr_models.loading import default_mode
+
     backbone = metadata.network["backbone"]
     arguments = ", ".join(f"{key} {value}" for key, value in backbone.items() if key != "type")
     weights = ", ".join(key for key in ("params", "params_ema") if key in content)
     lines = [
         f"file        {path}: WBSR checkpoint, version {metadata.version}, {weights}",
-        f"network     {backbone['type']} x{supernet.scale} ({arguments})",
+        f"network     {type(supernet).__name__}: {backbone['type']} x{supernet.scale} ({arguments})",
+        f"routing     {default_mode(supernet, metadata)} by default",
         f"training    {_training(metadata.training)}",
         f"patches     {metadata.patch_size} x {metadata.patch_size} LR pixels",
     ]
@@ -88,7 +91,7 @@ def describe(path: Path, content: Mapping[str, Any], supernet: Supernet, metadat
     return "\n".join(lines) + "\n"
 
 
-def table(supernet: Supernet, metadata: Metadata, milliseconds: Mapping[Subnet, float] | None = None) -> str:
+def table(supernet: DynamicNetwork, metadata: Metadata, milliseconds: Mapping[Subnet, float] | None = None) -> str:
     """One line per subnet in order of cost; PSNR where the error table is known, time where it was measured."""
     psnr = expected_psnr(metadata)
     head = f"{'':>3} {'subnet':>9} {'parameters':>12} {'GFLOPs':>8} {'share':>7}"
@@ -98,6 +101,11 @@ def table(supernet: Supernet, metadata: Metadata, milliseconds: Mapping[Subnet, 
         line = f"{number + 1:3} {subnet!s:>9} {parameters:12,} {flops:8.2f} {supernet.share(subnet):7.1%}"
         line += f" {psnr[number]:8.2f}" if psnr else ""
         lines.append(line + (f" {milliseconds[subnet]:9.1f}" if milliseconds else ""))
+    if supernet.router is not None:
+        parameters = sum(weight.numel() for weight in supernet.router.parameters())
+        share = supernet.router_flops / supernet.flops[supernet.full]
+        cost = f"{supernet.router_flops / 1e9:8.4f} {share:7.2%}"
+        lines.append(f"{'classifier':>13} {parameters:12,} {cost}, on every patch beside its subnet")
     lines.append("GFLOPs: 2 x multiply-accumulates of one LR patch of 32 x 32.")
     if psnr:
         lines.append("PSNR: RGB, of the images that wbsr calibrate measured, this subnet everywhere.")
@@ -113,7 +121,7 @@ def expected_psnr(metadata: Metadata) -> list[float]:
     return [-10 * math.log10(error / sum(metadata.class_shares)) if error > 0 else math.inf for error in errors]
 
 
-def measure(supernet: Supernet, size: int, device: torch.device) -> dict[Subnet, float]:
+def measure(supernet: DynamicNetwork, size: int, device: torch.device) -> dict[Subnet, float]:
     """Milliseconds of each subnet for one LR image of size x size; the subnets take turns."""
     import torch
 
@@ -134,14 +142,13 @@ def measure(supernet: Supernet, size: int, device: torch.device) -> dict[Subnet,
 def _training(training: Mapping[str, Any] | None) -> str:
     if training is None:
         return "unknown"
-    return (
-        f"{training.get('iteration')} of {training.get('total_iter')} iterations, {training.get('strategy')} strategy"
-    )
+    kind = f"stage {training['stage']}" if "stage" in training else f"{training.get('strategy')} strategy"
+    return f"{training.get('iteration')} of {training.get('total_iter')} iterations, {kind}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wbsr info", description=__doc__)
-    parser.add_argument("file", help="a checkpoint, of WBSRModel or a stock one, or the name of shipped weights")
+    parser.add_argument("file", help="a checkpoint, of a model of ours or a stock one, or the name of shipped weights")
     parser.add_argument("--time", action="store_true", help="measure the milliseconds of each subnet on this device")
     parser.add_argument(
         "--size", type=int, default=128, help="with --time: side of the LR image (default: %(default)s)"

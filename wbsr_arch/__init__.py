@@ -1,26 +1,26 @@
-"""Weight-sharing supernets over BasicSR's architectures. Importing `Supernet` registers it in BasicSR."""
+"""Networks for dynamic inference over BasicSR's architectures: weight-sharing supernets, and ClassSR to compare with.
 
+Importing `Supernet` or `ClassSR` registers both in BasicSR.
+"""
+
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wbsr_arch.registration import ClassSR as ClassSR
     from wbsr_arch.registration import Supernet as Supernet
     from wbsr_arch.subnet import Subnet as Subnet
 
-__all__ = ["Subnet", "Supernet"]
+_HOME = {"ClassSR": "registration", "Subnet": "subnet", "Supernet": "registration"}
+__all__ = ["ClassSR", "Subnet", "Supernet"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Supernet":
-        from wbsr_arch.registration import Supernet
-
-        return Supernet
-    if name == "Subnet":
-        from wbsr_arch.subnet import Subnet
-
-        return Subnet
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 if "basicsr" in sys.modules:  # inside a BasicSR program, `import wbsr_arch` alone registers
-    from wbsr_arch.registration import Supernet
+    from wbsr_arch.registration import ClassSR, Supernet

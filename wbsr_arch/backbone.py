@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -79,6 +79,34 @@ def integer_argument(options: Mapping[str, Any], argument: str, role: str) -> in
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{argument} of backbone {options['type']} must be a whole number, got {value!r}")
     return value
+
+
+def check_values(name: str, values: Sequence[int], full: int, argument: str) -> None:
+    """Refuse the values of an argument that no network may have, or the last of which is not the backbone's own.
+
+    Args:
+        name: the option that gives them, `widths` or `depths`, for the error.
+        values: what it gives.
+        full: the backbone's own value.
+        argument: the backbone's argument, for the error.
+
+    Raises:
+        ValueError: no list of whole numbers of at least 1 that increase up to `full`.
+    """
+    if not isinstance(values, (list, tuple)) or not values:
+        raise ValueError(f"{name} must be a list of whole numbers, such as [{full // 2}, {full}], got {values!r}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be whole numbers of at least 1, got {value!r} in {list(values)}")
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"{name} must increase without repeating, got {list(values)}")
+    if values[-1] > full:
+        raise ValueError(
+            f"{name} must not exceed the backbone's {argument} of {full}, got {values[-1]}: lower it "
+            f"or raise {argument}"
+        )
+    if values[-1] < full:
+        raise ValueError(f"{name} must end with the backbone's {argument} of {full}, got {list(values)}: append {full}")
 
 
 def refuse_unsliceable(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Registers `Supernet` among BasicSR's architectures, so that `network_g: {type: Supernet, ...}` finds it."""
+"""Registers our architectures in BasicSR, so that `network_g: {type: Supernet, ...}` finds them."""
 
 from wbsr import compat
 
@@ -6,8 +6,10 @@ compat.install()
 
 from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 
+from wbsr_arch.classsr import ClassSR  # noqa: E402
 from wbsr_arch.supernet import Supernet  # noqa: E402
 
-ARCH_REGISTRY.register(Supernet)
+for _architecture in (Supernet, ClassSR):
+    ARCH_REGISTRY.register(_architecture)
 
-__all__ = ["Supernet"]
+__all__ = ["ClassSR", "Supernet"]

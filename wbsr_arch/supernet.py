@@ -15,13 +15,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from wbsr_arch import backbone as backbones
-from wbsr_arch.cost import REFERENCE_PATCH, count_parameters, dry_run
+from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.family import build_family
 from wbsr_arch.skeleton import Slot
 from wbsr_arch.subnet import Subnet
 
 
-class Supernet(nn.Module):
+class Supernet(DynamicNetwork):
     """Any BasicSR architecture with a width and a depth argument, as a family of weight-sharing subnets.
 
     Its state dict has the backbone's own keys: stock checkpoints load into it and its weights load into the stock
@@ -55,21 +55,11 @@ class Supernet(nn.Module):
         # The backbone's weights are this module's own, under the same names; the backbone itself is no child.
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
         self.__dict__["_backbone"] = network
-        self.full = Subnet(widths[-1], depths[-1])
-        self.in_channels = int(backbone.get("num_in_ch", 3))
         self._options, self._width_arg, self._depth_arg = dict(backbone), width_arg, depth_arg
         family = build_family(backbone, network, widths, depths, width_arg, depth_arg)
-        counted = {subnet: dry_run(skeleton, self.in_channels) for subnet, (skeleton, _) in family.items()}
-        self.scale: int = counted[self.full].shape[-1] // REFERENCE_PATCH
-        self.subnets: tuple[Subnet, ...] = tuple(sorted(family, key=lambda subnet: (counted[subnet].flops, subnet)))
-        self.flops: dict[Subnet, int] = {subnet: counted[subnet].flops for subnet in self.subnets}
-        self.calls: dict[Subnet, int] = {subnet: counted[subnet].calls for subnet in self.subnets}
-        self.num_parameters = {subnet: count_parameters(family[subnet][0]) for subnet in self.subnets}
-        # The layers that make the output, of the full network and of the subnets' skeletons.
-        self.output_layers: tuple[nn.Module, ...] = (
-            network.get_submodule(counted[self.full].output_layer),
-            *(skeleton.get_submodule(counted[subnet].output_layer) for subnet, (skeleton, _) in family.items()),
-        )
+        skeletons = {subnet: skeleton for subnet, (skeleton, _) in family.items()}
+        full = Subnet(widths[-1], depths[-1])
+        self._count({**skeletons, full: network}, full, int(backbone.get("num_in_ch", 3)))
         self._family = family
 
     @staticmethod
@@ -82,7 +72,7 @@ class Supernet(nn.Module):
         _check_arguments(**{key: value for key, value in options.items() if key != "type"})
 
     def forward(self, x: Tensor, subnet: Subnet | None = None) -> Tensor:
-        """Upscale (N, C, H, W) to (N, C, scale H, scale W) by `subnet`, or by the full network if None."""
+        """Upscale by `subnet`; see `DynamicNetwork`."""
         if subnet is None or subnet == self.full:
             large: Tensor = self._backbone(x)
             return large
@@ -119,20 +109,13 @@ class Supernet(nn.Module):
         arguments = {self._width_arg: subnet.width, self._depth_arg: subnet.depth}
         return {**copy.deepcopy(self._options), **arguments}
 
-    def share(self, subnet: Subnet) -> float:
-        """The subnet's FLOPs as a share of the full network's, 0-1."""
-        return self.flops[subnet] / self.flops[self.full]
-
     def train(self, mode: bool = True) -> Supernet:
         super().train(mode)
         self._backbone.training = mode
         return self
 
     def _member(self, subnet: Subnet) -> tuple[nn.Module, list[Slot]]:
-        if subnet not in self._family:
-            known = ", ".join(map(str, self.subnets))
-            raise ValueError(f"the supernet has no subnet {subnet}: its subnets are {known}")
-        return self._family[subnet]
+        return self._family[self._known(subnet)]
 
 
 def _check_arguments(
@@ -143,22 +126,5 @@ def _check_arguments(
     depth_arg: str = "num_block",
 ) -> None:
     backbones.check(backbone)
-    _check_values("widths", widths, backbones.integer_argument(backbone, width_arg, "width_arg"), width_arg)
-    _check_values("depths", depths, backbones.integer_argument(backbone, depth_arg, "depth_arg"), depth_arg)
-
-
-def _check_values(name: str, values: Sequence[int], full: int, argument: str) -> None:
-    if not isinstance(values, (list, tuple)) or not values:
-        raise ValueError(f"{name} must be a list of whole numbers, such as [{full // 2}, {full}], got {values!r}")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be whole numbers of at least 1, got {value!r} in {list(values)}")
-    if list(values) != sorted(set(values)):
-        raise ValueError(f"{name} must increase without repeating, got {list(values)}")
-    if values[-1] > full:
-        raise ValueError(
-            f"{name} must not exceed the backbone's {argument} of {full}, got {values[-1]}: lower it "
-            f"or raise {argument}"
-        )
-    if values[-1] < full:
-        raise ValueError(f"{name} must end with the backbone's {argument} of {full}, got {list(values)}: append {full}")
+    backbones.check_values("widths", widths, backbones.integer_argument(backbone, width_arg, "width_arg"), width_arg)
+    backbones.check_values("depths", depths, backbones.integer_argument(backbone, depth_arg, "depth_arg"), depth_arg)

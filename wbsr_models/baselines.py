@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wbsr import compat
 from wbsr.devices import seconds_at
-from wbsr_arch.supernet import Supernet
+from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_models.upscaler import Report
 
 compat.install()
@@ -22,7 +22,7 @@ from basicsr.utils.matlab_functions import imresize  # noqa: E402
 class Dense:
     """The full network on the whole image at once, in the memory layout of its weights, as BasicSR's SRModel tests."""
 
-    def __init__(self, supernet: Supernet) -> None:
+    def __init__(self, supernet: DynamicNetwork) -> None:
         self.supernet = supernet
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wbsr_arch.supernet import Supernet
+from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_data.difficulty import classify
 from wbsr_data.difficulty import thresholds as quantiles
 from wbsr_models.edge_routing import EdgeTable
@@ -82,7 +82,7 @@ class Calibration:
 
 
 def calibrate(
-    supernet: Supernet,
+    supernet: DynamicNetwork,
     load: Load,
     count: int,
     patch_size: int,

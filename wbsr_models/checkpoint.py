@@ -7,11 +7,13 @@ BasicSR reads the weights and ignores the rest; `torch.load(weights_only=True)` 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from wbsr.options import parse
 from wbsr_models.edge_routing import EdgeTable
@@ -90,6 +92,33 @@ def read_metadata(content: dict[str, Any], path: str | Path) -> Metadata | None:
     if isinstance(version, int) and version > VERSION:  # before keys that this version does not know are called wrong
         raise ValueError(f"{where}: version must be at most {VERSION}, got {version}: install a newer wbsr")
     return parse(Metadata, entry, where)
+
+
+def check_weights(net: nn.Module, weights: dict[str, Any], path: str) -> None:
+    """Refuse the weights of another architecture by their first difference.
+
+    Raises:
+        ValueError: a name or a shape differs.
+    """
+    own, names = net.state_dict(), _without_prefix(weights)
+    missing = [name for name in own if name not in names]
+    if missing or len(names) > len(own):
+        other = next((name for name in names if name not in own), None)
+        raise ValueError(
+            f"weights {path} are of another architecture than network_g: "
+            + (f"they lack {missing[0]}" if missing else f"they have {other}, which network_g lacks")
+        )
+    for name, weight in own.items():
+        if weight.shape != names[name].shape:
+            raise ValueError(
+                f"weights {path} do not fit network_g: {name} is {tuple(names[name].shape)} there and "
+                f"{tuple(weight.shape)} here; compare num_feat, num_block and upscale"
+            )
+
+
+def _without_prefix(weights: dict[str, Any]) -> dict[str, Any]:
+    tensors: Iterable[tuple[str, Any]] = ((k, v) for k, v in weights.items() if isinstance(v, Tensor))
+    return {name.removeprefix("module."): weight for name, weight in tensors}
 
 
 def _plain(value: Any) -> Any:

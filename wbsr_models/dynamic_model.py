@@ -1,9 +1,9 @@
-"""The testing half of `WBSRModel`: checkpoints with what routing needs, validation by dynamic inference."""
+"""The testing half of our models: checkpoints with what routing needs, validation by dynamic inference."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ compat.install()
 
 from basicsr.utils import get_root_logger, imwrite, tensor2img  # noqa: E402
 
-from wbsr_arch.supernet import Supernet  # noqa: E402
+from wbsr_arch.dynamic import DynamicNetwork  # noqa: E402
 from wbsr_data.difficulty import classify  # noqa: E402
 from wbsr_data.gradient import gradient_score  # noqa: E402
 from wbsr_models.baselines import Bicubic, Dense  # noqa: E402
-from wbsr_models.checkpoint import Metadata, load_checkpoint, read_metadata  # noqa: E402
+from wbsr_models.checkpoint import Metadata, check_weights, load_checkpoint, read_metadata  # noqa: E402
 from wbsr_models.curve import plot_curve  # noqa: E402
-from wbsr_models.dynamic_options import dynamic_options  # noqa: E402
+from wbsr_models.dynamic_options import check_network, dynamic_options  # noqa: E402
 from wbsr_models.edge_routing import EdgeTable  # noqa: E402
 from wbsr_models.policy import Routing  # noqa: E402
+from wbsr_models.protocol import PATCH, STRIDE, PatchProtocol, covered  # noqa: E402
 from wbsr_models.shared_validation import SharedValidation  # noqa: E402
 from wbsr_models.subnet_map import draw_subnet_map  # noqa: E402
 from wbsr_models.upscaler import DynamicUpscaler, Report  # noqa: E402
@@ -35,23 +36,29 @@ Upscale = Callable[[Tensor], tuple[Tensor, Report]]
 
 
 class DynamicSRModel(SharedValidation):
-    """An SRModel of a `Supernet` that tests by dynamic inference and writes one self-contained checkpoint.
+    """An SRModel of a `DynamicNetwork` that tests by dynamic inference and writes one self-contained checkpoint.
+
+    A subclass says which architecture it is for, `network_type`, and how it routes where the options don't say.
 
     Raises:
-        ValueError: `network_g` is no Supernet, an option is wrong, or `paper` routing has no difficulty classes.
+        ValueError: `network_g` is of another type, an option is wrong, or `paper` routing has no difficulty classes.
     """
 
+    network_type: str
+    default_routing = "paper"
+
+    lq: Tensor
+    gt: Tensor
+
     def __init__(self, opt: dict[str, Any]) -> None:
-        if opt["network_g"].get("type") != "Supernet":
-            got = opt["network_g"].get("type")
-            raise ValueError(f"WBSRModel trains a supernet: network_g:type must be Supernet, got {got!r}")
-        self.dynamic = dynamic_options(opt)
+        check_network(opt, type(self).__name__, self.network_type)
+        self.dynamic = dynamic_options(opt, self.default_routing)
         self.patch_size = self.dynamic.patch_size or _training_patch(opt)
         self.thresholds = self.dynamic.thresholds
         self.error_table: tuple[tuple[float, ...], ...] | None = None
         self.edge_table: EdgeTable | None = None
         super().__init__(opt)
-        self.supernet: Supernet = self.get_bare_model(self.net_g)
+        self.supernet: DynamicNetwork = self.get_bare_model(self.net_g)
         if self.supernet.scale != opt["scale"]:
             raise ValueError(
                 f"scale must be that of network_g, which upscales by {self.supernet.scale}, got {opt['scale']}: "
@@ -82,7 +89,7 @@ class DynamicSRModel(SharedValidation):
             if not self.is_train and self.patch_size == metadata.patch_size:
                 self.edge_table = metadata.edge_table
         key = next((key for key in (param_key, "params", "params_ema") if key in content), None)
-        _check_weights(self.get_bare_model(net), content if key is None else content[key], load_path)
+        check_weights(self.get_bare_model(net), content if key is None else content[key], load_path)
         super().load_network(net, load_path, strict, key)
 
     def network_metadata(self, net_label: str) -> dict[str, Any]:
@@ -97,10 +104,12 @@ class DynamicSRModel(SharedValidation):
             self.upscaler(self.lq)  # so that the times of the comparison do not begin with a cold start
         self.output, report = self.upscaler(self.lq)
         self.reports.append(report)
+        if self._by_patches:
+            self._crop()
         if self._map_folder is not None:
             image = tensor2img([self.output.detach().cpu()])
-            cell = self._known_patch_size() * self.supernet.scale
-            picture = draw_subnet_map(image, report.choice, cell, len(self.supernet.subnets))
+            cell = STRIDE if self._by_patches else self._known_patch_size()
+            picture = draw_subnet_map(image, report.choice, cell * self.supernet.scale, len(self.supernet.subnets))
             imwrite(picture, str(self._map_folder / f"{Path(self.lq_path).stem}_map.png"))
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
@@ -118,7 +127,8 @@ class DynamicSRModel(SharedValidation):
         upscaler = self._make_upscaler(self._class_shares(dataloader) if over_set else None)
         runs: dict[str, Upscale] = {}
         for label, routing in requests:  # an error comes before any work
-            runs[label] = upscaler.routed(routing)
+            routed = upscaler.routed(routing)
+            runs[label] = PatchProtocol(routed) if self._by_patches else routed
         if self._is_timed:
             runs |= {"dense": Dense(upscaler.supernet), "bicubic": Bicubic(self.supernet.scale)}
         budgets = {label: {"budget": routing.budget} for label, routing in requests if routing.budget is not None}
@@ -139,7 +149,10 @@ class DynamicSRModel(SharedValidation):
         thresholds = self.thresholds or ()
         counts = []
         for data in dataloader:
-            classes = classify(gradient_score(data["lq"][0], self._known_patch_size()), thresholds)
+            lr, grid = data["lq"][0], (self._known_patch_size(), self._known_patch_size())
+            if self._by_patches:
+                lr, grid = lr[:, : covered(lr.shape[1]), : covered(lr.shape[2])], (PATCH, STRIDE)
+            classes = classify(gradient_score(lr, *grid), thresholds)
             counts.append(np.bincount(classes.numpy().ravel(), minlength=len(thresholds) + 2)[1:])
         total = np.sum(self.gathered(counts), axis=0)
         return tuple((total / total.sum()).tolist())
@@ -188,6 +201,7 @@ class DynamicSRModel(SharedValidation):
             "flops_share": float(np.average([report.flops_share for report in reports], weights=patches)),
             "flops_share_run": float(np.mean([report.flops_share_run for report in reports])),
             "milliseconds": float(np.mean([report.milliseconds for report in reports])),
+            "router_share": float(np.mean([report.router_share for report in reports])),
         }
 
     def _setting(self, name: str, images: int) -> dict[str, Any]:
@@ -196,6 +210,7 @@ class DynamicSRModel(SharedValidation):
             "test": self.opt["name"],
             "set": name,
             "images": images,
+            "protocol": self.dynamic.protocol,
             "scale": self.supernet.scale,
             "network": self.opt["network_g"],
             "weights": self.opt["path"].get("pretrain_network_g"),
@@ -210,6 +225,17 @@ class DynamicSRModel(SharedValidation):
             return None
         return Path(self.opt["path"]["visualization"]) / f"{dataloader.dataset.opt['name']}_maps"
 
+    @property
+    def _by_patches(self) -> bool:
+        return self.dynamic.protocol == "classsr"
+
+    def _crop(self) -> None:
+        """Leave of SR and HR what the patches of the protocol cover."""
+        rows, cols = (slice(covered(side) * self.supernet.scale) for side in self.lq.shape[-2:])
+        self.output = self.output[..., rows, cols]
+        if hasattr(self, "gt"):
+            self.gt = self.gt[..., rows, cols]
+
     def _known_patch_size(self) -> int:
         if self.patch_size is None:
             raise ValueError("the patch size of the routing is unknown: give val:dynamic:patch_size in LR pixels")
@@ -220,26 +246,3 @@ def _training_patch(opt: dict[str, Any]) -> int | None:
     """LR side of the training patches, if the options know it."""
     gt_size = opt.get("datasets", {}).get("train", {}).get("gt_size")
     return None if gt_size is None else int(gt_size) // int(opt["scale"])
-
-
-def _check_weights(net: nn.Module, weights: dict[str, Any], path: str) -> None:
-    """Refuse a checkpoint of another architecture by its first difference."""
-    own, names = net.state_dict(), _without_prefix(weights)
-    missing = [name for name in own if name not in names]
-    if missing or len(names) > len(own):
-        other = next((name for name in names if name not in own), None)
-        raise ValueError(
-            f"weights {path} are of another architecture than network_g: "
-            + (f"they lack {missing[0]}" if missing else f"they have {other}, which network_g lacks")
-        )
-    for name, weight in own.items():
-        if weight.shape != names[name].shape:
-            raise ValueError(
-                f"weights {path} do not fit network_g: {name} is {tuple(names[name].shape)} there and "
-                f"{tuple(weight.shape)} here; compare num_feat, num_block and upscale"
-            )
-
-
-def _without_prefix(weights: dict[str, Any]) -> dict[str, Any]:
-    tensors: Iterable[tuple[str, Any]] = ((k, v) for k, v in weights.items() if isinstance(v, Tensor))
-    return {name.removeprefix("module."): weight for name, weight in tensors}

@@ -13,12 +13,14 @@ and so does a list of `eta` for ARM's rule.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wbsr.options import parse
 from wbsr_models.policy import Cost, Over, Routing
 from wbsr_models.precision import Precision
+from wbsr_models.protocol import Protocol
 from wbsr_models.tiling import DEFAULT_HALO
 
 
@@ -33,7 +35,9 @@ class DynamicOptions:
     `halo`, `max_tile`, `precision`, `memory_mb` and `self_ensemble` are those of `DynamicUpscaler`. `patch_size` in LR
     pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare` lets a test also
     measure the full network, every subnet, the full network on whole images (`dense`) and `bicubic`, as a list of
-    budgets does; `save_map` saves the subnet map beside each SR image.
+    budgets does; `save_map` saves the subnet map beside each SR image. `protocol` is how images are tested: `whole`, or
+    `classsr` as ClassSR and ARM do, by patches of 32 LR pixels, without the borders that these leave
+    (`wbsr_models.protocol`).
     """
 
     routing: str = "paper"
@@ -51,6 +55,7 @@ class DynamicOptions:
     thresholds: tuple[float, ...] | None = None
     compare: bool = False
     save_map: bool = False
+    protocol: Protocol = "whole"
 
     def __post_init__(self) -> None:
         for name in ("budget", "eta"):
@@ -81,13 +86,20 @@ class DynamicOptions:
         return Routing(self.routing, budget, self.alpha, self.cost, self.budget_over or "image", eta)
 
 
-def dynamic_options(opt: dict[str, Any]) -> DynamicOptions:
+def dynamic_options(opt: dict[str, Any], routing: str = "paper") -> DynamicOptions:
     """The block `val:dynamic` of an option file.
+
+    Args:
+        opt: all options.
+        routing: where the block names none.
 
     Raises:
         ValueError, TypeError: something in it is wrong, or `paper` routing will have no difficulty classes.
     """
-    dynamic = parse(DynamicOptions, (opt.get("val") or {}).get("dynamic"), "val:dynamic")
+    block = (opt.get("val") or {}).get("dynamic") or {}
+    if isinstance(block, Mapping):
+        block = {"routing": routing, **block}
+    dynamic = parse(DynamicOptions, block, "val:dynamic")
     train = opt.get("datasets", {}).get("train")
     if train is not None and dynamic.requests()[0][1].by_edge:
         raise ValueError(
@@ -102,3 +114,14 @@ def dynamic_options(opt: dict[str, Any]) -> DynamicOptions:
             "uniform), give val:dynamic:thresholds, or use routing: full"
         )
     return dynamic
+
+
+def check_network(opt: dict[str, Any], model: str, network_type: str) -> None:
+    """Refuse an architecture that a model is not for.
+
+    Raises:
+        ValueError: `network_g:type` is another than `network_type`.
+    """
+    got = opt["network_g"].get("type")
+    if got != network_type:
+        raise ValueError(f"{model} is for {network_type} alone: network_g:type must be {network_type}, got {got!r}")

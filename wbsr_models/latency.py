@@ -20,7 +20,7 @@ from torch import nn
 
 from wbsr.devices import seconds_at
 from wbsr.files import write_whole
-from wbsr_arch.supernet import Supernet
+from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_models.memory import keep_freed_blocks
 from wbsr_models.precision import Precision, dtype_of, ready
 
@@ -34,7 +34,7 @@ _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where
 
 
 def measure(
-    supernet: Supernet,
+    supernet: DynamicNetwork,
     device: torch.device | str,
     precision: Precision = "float32",
     folder: Path | None = None,
@@ -65,7 +65,7 @@ def measure(
 
 
 def time_subnets(
-    supernet: Supernet, device: torch.device, precision: Precision = "float32", in_channels: int = 3
+    supernet: DynamicNetwork, device: torch.device, precision: Precision = "float32", in_channels: int = 3
 ) -> tuple[float, ...]:
     """What `measure` returns, measured now."""
     if device.type == "cpu":
@@ -93,7 +93,7 @@ def _seconds(network: nn.Module, window: torch.Tensor) -> float:
     return seconds_at(window.device) - start
 
 
-def _key(supernet: Supernet, device: torch.device, precision: Precision) -> str:
+def _key(supernet: DynamicNetwork, device: torch.device, precision: Precision) -> str:
     is_cuda = device.type == "cuda"
     content = {
         "format": _FORMAT,

@@ -1,4 +1,4 @@
-"""Routing policies: one interface, from the scores of an image's patches to the number of each patch's subnet.
+"""Routing policies: one interface, from what is known of an image's patches to the number of each patch's subnet.
 
 paper        Eq. 15: the subnet by the class
 eq16         Eq. 16 as we read it: the cost nearest to what the class deserves, under `budget` and `alpha`
@@ -6,6 +6,7 @@ budget       least expected error at a mean cost of `budget`, by the checkpoint'
              with the α that just keeps the budget
 arm          ARM's rule: the best of `eta` times the PSNR that a patch's edges let expect, less the cost; by the
              checkpoint's edge table. It may choose bicubic interpolation, number -1
+classsr      the network's own classifier says; `ClassSR` has one
 full, w36d4  one subnet everywhere
 
 A cost is a share of the full network's: 1 is the full network on every patch.
@@ -27,13 +28,13 @@ from wbsr_models.budget import allocate, in_proportion, steps_by_class, steps_by
 from wbsr_models.edge_routing import EdgeTable, route_by_edge
 from wbsr_models.routing import Choice, route_by_allocation, route_by_class, route_by_cost
 
-Scores = NDArray[np.float32]  # (rows, cols)
+Scores = NDArray[np.float32]  # (rows, cols) difficulty; for `classsr` (rows, cols, M), the classifier's logits
 Policy = Callable[[Scores], Choice]
 Cost = Literal["flops", "latency"]
 Over = Literal["image", "set"]
 _SET = 10**6  # patches of an imagined set, whose classes have the known shares
 _BY_CLASS = ("paper", "eq16", "budget")
-MODES = (*_BY_CLASS, "arm", "full")
+MODES = (*_BY_CLASS, "arm", "classsr", "full")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Routing:
     """How patches are routed, as a user asks for it.
 
     Args:
-        mode: `paper`, `eq16`, `budget`, `arm`, `full`, or one subnet's name, such as `w36d4`.
+        mode: `paper`, `eq16`, `budget`, `arm`, `classsr`, `full`, or one subnet's name, such as `w36d4`.
         budget: mean cost as a share of the full network's, in (0, 1]; for mode `budget`, and as C_t for `eq16`
             (default 1).
         alpha: α of Eq. 16, above 0 (default 1); for mode `eq16` alone.
@@ -100,8 +101,8 @@ class Routing:
 
     @property
     def fixed(self) -> bool:
-        """Whether one subnet runs everywhere, whatever the scores are."""
-        return not (self.by_class or self.by_edge)
+        """Whether one subnet runs everywhere, whatever a patch is like."""
+        return not (self.by_class or self.by_edge or self.mode == "classsr")
 
     @property
     def by_class(self) -> bool:
@@ -119,13 +120,15 @@ class Knowledge:
     """What a checkpoint knows that routing needs.
 
     `thresholds`: K-1 increasing scores; `errors`: (K, M), the squared error of class k under subnet m; `shares`: (K,),
-    how frequent the classes are; `edges`: the PSNR to expect by edge score. None: unknown.
+    how frequent the classes are; `edges`: the PSNR to expect by edge score. None: unknown. `has_router`: whether the
+    network brings a classifier along.
     """
 
     thresholds: tuple[float, ...] | None = None
     errors: tuple[tuple[float, ...], ...] | None = None
     shares: tuple[float, ...] | None = None
     edges: EdgeTable | None = None
+    has_router: bool = False
 
     def check(self, num_subnets: int) -> None:
         """Refuse tables that don't fit each other or the supernet.
@@ -168,6 +171,13 @@ def make_policy(routing: Routing, subnets: Sequence[Subnet], costs: Sequence[flo
         return lambda scores: np.full(scores.shape, number, dtype=np.int64)
     if routing.by_edge:
         return _by_edge(routing, costs, known.edges)
+    if routing.mode == "classsr":
+        if not known.has_router:
+            raise ValueError(
+                "routing `classsr` needs the classifier of a network of type ClassSR, which this one is not: use "
+                "`paper`, `budget` or `full`"
+            )
+        return lambda logits: logits.argmax(-1)
     if known.thresholds is None:
         raise ValueError(
             f"routing `{routing.mode}` needs the thresholds of the difficulty classes, which training with "

@@ -84,9 +84,11 @@ def add_legend(image: Image, entries: Sequence[tuple[Sequence[int], str]]) -> Im
 
 
 def _tint(image: Image, colours: NDArray[np.uint8], cell: int) -> Image:
-    """Mix the image in grey with one colour (rows, cols, 3) per patch."""
-    height, width = image.shape[:2]
-    rows, cols = np.arange(height) // cell, np.arange(width) // cell
+    """Mix the image in grey with one colour (rows, cols, 3) per patch; what lies past the last has its colour."""
+    rows, cols = (
+        np.minimum(np.arange(side) // cell, count - 1)
+        for side, count in zip(image.shape[:2], colours.shape[:2], strict=True)
+    )
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     return np.asarray(cv2.addWeighted(grey, 1 - TINT, colours[rows[:, None], cols[None, :]], TINT, 0), dtype=np.uint8)
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wbsr_arch.supernet import Supernet
+from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_models.edge_routing import BICUBIC
 from wbsr_models.memory import MEGABYTE, bytes_per_pixel, default_megabytes, keep_freed_blocks
 from wbsr_models.precision import Precision, dtype_of, ready
 from wbsr_models.tiling import Tile
@@ -33,6 +34,18 @@ def bicubic(lr: Tensor, scale: int) -> Tensor:
     """(N, C, H, W) -> (N, C, scale H, scale W), not clamped; as MATLAB interpolates, but for the border."""
     up: Tensor = F.interpolate(lr, scale_factor=scale, mode="bicubic", antialias=True)
     return up
+
+
+class _Bicubic(nn.Module):
+    """The network of the subnet number that stands for interpolation."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`bicubic`."""
+        return bicubic(x, self.scale)
 
 
 class TileRunner:
@@ -55,7 +68,7 @@ class TileRunner:
 
     def __init__(
         self,
-        supernet: Supernet,
+        supernet: DynamicNetwork,
         memory_mb: float | None = None,
         precision: Precision = "float32",
         compile: bool = False,
@@ -89,6 +102,20 @@ class TileRunner:
         Raises:
             ValueError: there is no tile, and no interpolation.
         """
+        canvas: Tensor | None = None
+        if interpolate:
+            canvas = bicubic((lr.cpu() if self._on_cpu(lr) else lr)[None], self.supernet.scale)[0]
+        for tile, output in self.outputs(lr, tiles):
+            if canvas is None:
+                canvas = self.new_canvas(lr, output.shape[0])
+            self._write(canvas, tile, output)
+        if canvas is None:
+            raise ValueError("there is no tile to run: the image is empty")
+        return canvas
+
+    @torch.no_grad()
+    def outputs(self, lr: Tensor, tiles: Sequence[Tile]) -> Iterator[tuple[Tile, Tensor]]:
+        """Each tile of an LR image (C, H, W) with the output of its window, (C, scale h, scale w), in any order."""
         if lr.device.type == "cpu":
             keep_freed_blocks()
         image = lr[None].to(dtype_of(self.precision)).contiguous(memory_format=torch.channels_last)
@@ -97,22 +124,12 @@ class TileRunner:
             groups[tile.subnet, tile.window_height, tile.window_width, self._margins(tile)].append(tile)
         limit = self.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
         limit = min(limit, self._affordable_pixels(lr))
-        canvas: Tensor | None = None
-        if interpolate:
-            canvas = bicubic((lr.cpu() if self._on_cpu(lr) else lr)[None], self.supernet.scale)[0]
         for (subnet, height, width, margins), members in groups.items():
             network = self.network(subnet, margins)
             size = max(1, limit // (height * width))
             for first in range(0, len(members), size):
                 batch = members[first : first + size]
-                outputs = self._run(network, image, batch)
-                if canvas is None:
-                    canvas = self._new_canvas(lr, outputs.shape[1])
-                for tile, output in zip(batch, outputs, strict=True):
-                    self._write(canvas, tile, output)
-        if canvas is None:
-            raise ValueError("there is no tile to run: the image is empty")
-        return canvas
+                yield from zip(batch, self._run(network, image, batch), strict=True)
 
     def largest_tile(self, lr: Tensor, halo: int, patch_size: int) -> int:
         """Side of the largest square tile whose window fits into the memory, in LR pixels.
@@ -132,7 +149,10 @@ class TileRunner:
     def network(self, index: int, margins: Margins = NO_MARGINS) -> nn.Module:
         """The network of subnet number `index`, ready to run windows with these margins around their tile."""
         if (index, margins) not in self._networks:
-            if margins == NO_MARGINS:
+            network: nn.Module
+            if index == BICUBIC:
+                network, self._heads[index] = _Bicubic(self.supernet.scale), Head()
+            elif margins == NO_MARGINS:
                 network = self.supernet.extract(self.supernet.subnets[index])
                 whole = self.compile or self.self_ensemble
                 self._heads[index] = Head() if whole else find_head(network, self.supernet.in_channels)
@@ -174,7 +194,8 @@ class TileRunner:
             :, top * scale : bottom * scale, left * scale : right * scale
         ]
 
-    def _new_canvas(self, lr: Tensor, channels: int) -> Tensor:
+    def new_canvas(self, lr: Tensor, channels: int) -> Tensor:
+        """Where the result of an LR image (C, H, W) goes, of this many channels; its values are undefined."""
         height, width = (side * self.supernet.scale for side in lr.shape[1:])
         return torch.empty(channels, height, width, dtype=lr.dtype, device="cpu" if self._on_cpu(lr) else lr.device)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,14 +20,15 @@ from torch import Tensor
 
 from wbsr.devices import seconds_at
 from wbsr_arch.cost import REFERENCE_PATCH
-from wbsr_arch.supernet import Supernet
+from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_data.edge import edge_score
 from wbsr_data.gradient import gradient_score, patch_positions
-from wbsr_models.checkpoint import Metadata, load_checkpoint, read_metadata
 from wbsr_models.edge_routing import BICUBIC, EdgeTable
 from wbsr_models.latency import measure
+from wbsr_models.loading import default_mode, load_supernet
 from wbsr_models.policy import Cost, Knowledge, Policy, Routing, Scores, make_policy
 from wbsr_models.precision import Precision
+from wbsr_models.router import router_scores
 from wbsr_models.routing import Choice
 from wbsr_models.tile_runner import CanvasDevice, TileRunner
 from wbsr_models.tiling import DEFAULT_HALO, Tile, plan_tiles
@@ -45,8 +46,9 @@ class Report:
 
     `choice`: (rows, cols) subnet number of each patch, in order of FLOPs, -1 for bicubic interpolation; `cost_share`:
     mean cost of the patches' subnets over the full network's, as the routing counts cost, so what a budget bounds;
-    `flops_share`: the same in FLOPs, the paper's rule; `flops_share_run`: FLOPs computed, with halos as trimmed and
-    joined tiles; `milliseconds`: wall-clock, device synchronised.
+    `flops_share`: the same in FLOPs, the paper's rule; `flops_share_run`: FLOPs computed, with halos as trimmed, joined
+    tiles and the router; `milliseconds`: wall-clock, device synchronised; `router_share`: FLOPs of the network that
+    routes a patch over those of the full network on it, which the paper's rule leaves out; 0 where none is run.
     """
 
     choice: Choice
@@ -54,13 +56,15 @@ class Report:
     flops_share: float
     flops_share_run: float
     milliseconds: float
+    router_share: float = 0.0
 
 
 class DynamicUpscaler:
     """Upscales images by a supernet, each patch by the subnet that its difficulty asks for.
 
     Args:
-        supernet: the trained supernet; its weights are copied when a subnet is first used.
+        supernet: the trained supernet, or another network of subnets such as `ClassSR`; its weights are copied when a
+            subnet is first used.
         thresholds: K-1 increasing scores between the difficulty classes; needed for routing by difficulty.
         patch_size: side of the routed patches in LR pixels, as in training.
         halo: LR pixels of real surroundings that every tile reads.
@@ -83,7 +87,7 @@ class DynamicUpscaler:
 
     def __init__(
         self,
-        supernet: Supernet,
+        supernet: DynamicNetwork,
         thresholds: Sequence[float] | None,
         patch_size: int,
         halo: int = DEFAULT_HALO,
@@ -109,6 +113,7 @@ class DynamicUpscaler:
             None if error_table is None else tuple(map(tuple, error_table)),
             None if class_shares is None else tuple(class_shares),
             edge_table,
+            supernet.router is not None,
         )
         self.known.check(len(supernet.subnets))
         self.patch_size, self.halo, self.max_tile = patch_size, halo, max_tile
@@ -117,7 +122,8 @@ class DynamicUpscaler:
         flops_by_pixel = [flops / REFERENCE_PATCH**2 for flops in supernet.flops.values()]
         started = zip(supernet.calls.values(), flops_by_pixel, strict=True)
         self._call_pixels = [call_flops * calls / flops for calls, flops in started]
-        self._run = TileRunner(supernet, memory_mb, precision, compile, canvas_device, batch_pixels, self_ensemble)
+        self.flops_shares = tuple(supernet.share(subnet) for subnet in supernet.subnets)
+        self.runner = TileRunner(supernet, memory_mb, precision, compile, canvas_device, batch_pixels, self_ensemble)
         self._set_routing(routing if isinstance(routing, Routing) else Routing(routing))
 
     @classmethod
@@ -126,9 +132,9 @@ class DynamicUpscaler:
         path: str | Path,
         device: str | torch.device = "cpu",
         halo: int = DEFAULT_HALO,
-        routing: str | Routing = "paper",
+        routing: str | Routing | None = None,
     ) -> DynamicUpscaler:
-        """An upscaler from one WBSR checkpoint; EMA weights where it has them.
+        """An upscaler from one WBSR checkpoint; EMA weights where it has them, and its own routing for None.
 
         Raises:
             FileNotFoundError, ValueError: no such file, or no WBSR checkpoint.
@@ -139,7 +145,7 @@ class DynamicUpscaler:
             metadata.thresholds,
             metadata.patch_size,
             halo,
-            routing,
+            routing or default_mode(supernet, metadata),
             error_table=metadata.error_table,
             class_shares=metadata.class_shares,
             edge_table=metadata.edge_table,
@@ -178,45 +184,60 @@ class DynamicUpscaler:
         start = seconds_at(image.device)
         lr = image.reshape(image.shape[-3:])
         choice = self.route(lr)
-        flops = list(self.supernet.flops.values())
         height, width = lr.shape[-2:]
         tiles = self.plan(choice, lr)
-        canvas = self._run(lr, tiles, interpolate=bool((choice == BICUBIC).any()))
-        milliseconds = 1000 * (seconds_at(image.device) - start)
-        share = np.array([*flops, 0]) / flops[self.supernet.subnets.index(self.supernet.full)]  # last: number -1
-        run = sum(share[tile.subnet] * tile.computed_area(self._run.head(tile.subnet).parts) for tile in tiles)
-        cost = float(np.array([*self.costs, 0])[choice].mean())
-        report = Report(choice, cost, float(share[choice].mean()), float(run) / (height * width), milliseconds)
+        canvas = self.runner(lr, tiles, interpolate=bool((choice == BICUBIC).any()))
+        shares = self.flops_shares
+        run = sum(shares[tile.subnet] * tile.computed_area(self.runner.head(tile.subnet).parts) for tile in tiles)
+        patch = min(self.patch_size, height) * min(self.patch_size, width)
+        report = self.report(choice, (run + self.router_share * choice.size * patch) / (height * width), start)
         return canvas.reshape(*image.shape[:-3], *canvas.shape), report
 
-    def route(self, lr: Tensor) -> Choice:
-        """The subnet number of every patch of an LR image (C, H, W): int64 (rows, cols); -1 is bicubic."""
-        if self.routing.fixed:
-            rows, cols = (len(patch_positions(side, self.patch_size, self.patch_size)) for side in lr.shape[-2:])
-            return self._policy(np.zeros((rows, cols), np.float32))
-        return self._policy(self.scores(lr))
+    def report(self, choice: Choice, flops_share_run: float, start: float) -> Report:
+        """What a run did that began at `start`, by the clock of its device."""
+        milliseconds = 1000 * (seconds_at(next(self.supernet.parameters()).device) - start)
+        cost, share = (float(np.array([*each, 0.0])[choice].mean()) for each in (self.costs, self.flops_shares))
+        return Report(choice, cost, share, float(flops_share_run), milliseconds, self.router_share)
 
-    def scores(self, lr: Tensor) -> Scores:
+    def route(self, lr: Tensor, patch_size: int | None = None, stride: int | None = None) -> Choice:
+        """The subnet number of every patch of an LR image (C, H, W): int64 (rows, cols); -1 is bicubic.
+
+        `patch_size` and `stride` in LR pixels: None is the upscaler's own size, and patches side by side; positions by
+        `wbsr_data.patch_positions`.
+        """
+        side = patch_size or self.patch_size
+        return self._policy(self.scores(lr, side, stride or side))
+
+    def scores(self, lr: Tensor, patch_size: int | None = None, stride: int | None = None) -> Scores:
         """What the patches of an LR image (C, H, W) are routed by: float32 (rows, cols), RMS gradient magnitudes, or
-        edge scores under mode `arm`."""
+        edge scores under mode `arm`; under `classsr` (rows, cols, M), what the classifier says; otherwise zeros."""
+        side = patch_size or self.patch_size
+        if self.routing.mode == "classsr" and self.supernet.router is not None:
+            return router_scores(self.supernet.router, lr, side, stride or side)
+        if self.routing.fixed:
+            rows, cols = (len(patch_positions(length, side, stride or side)) for length in lr.shape[-2:])
+            return np.zeros((rows, cols), np.float32)
         score = edge_score if self.routing.by_edge else gradient_score
-        return np.asarray(score(lr, self.patch_size).cpu().numpy())
+        return np.asarray(score(lr, side, stride).cpu().numpy())
 
     def plan(self, choice: Choice, lr: Tensor) -> list[Tile]:
         """The tiles in which an LR image (C, H, W) is run, each patch by its chosen subnet at least; none for bicubic.
 
         A subnet's cost, if it is time, is spent over its layers as its FLOPs are.
         """
-        max_tile = min(self.max_tile, self._run.largest_tile(lr, self.halo, self.patch_size))
+        max_tile = min(self.max_tile, self.runner.largest_tile(lr, self.halo, self.patch_size))
         needed = set(np.unique(choice))
-        parts = [self._run.head(m).parts if m in needed else WHOLE for m in range(len(self.costs))]
+        parts = [self.runner.head(m).parts if m in needed else WHOLE for m in range(len(self.costs))]
         height, width = lr.shape[-2:]
         return plan_tiles(
             choice, height, width, self.patch_size, self.halo, self.costs, max_tile, self._call_pixels, parts
         )
 
     def _set_routing(self, routing: Routing) -> None:
-        self.routing, self.costs = routing, subnet_costs(self.supernet, routing.cost, self._run.precision)
+        self.routing, self.costs = routing, subnet_costs(self.supernet, routing.cost, self.runner.precision)
+        self.router_share = 0.0
+        if routing.mode == "classsr":
+            self.router_share = self.supernet.router_flops / self.supernet.flops[self.supernet.full]
         self._policy: Policy = make_policy(routing, self.supernet.subnets, self.costs, self.known)
         if routing.mode == "budget" and self.known.errors is None:
             _warn_once(
@@ -225,32 +246,7 @@ class DynamicUpscaler:
             )
 
 
-def load_supernet(path: str | Path) -> tuple[Supernet, Metadata]:
-    """The supernet of a WBSR checkpoint on the CPU, for evaluation, with its EMA weights where it has them.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or no WBSR checkpoint.
-    """
-    content = load_checkpoint(path)
-    metadata = read_metadata(content, path)
-    if metadata is None:
-        raise ValueError(f"weights {path} is a stock checkpoint without a `wbsr` entry: train it by WBSRModel first")
-    try:
-        supernet = Supernet(**{key: value for key, value in metadata.network.items() if key != "type"})
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"weights {path}: wbsr:network describes no supernet that can be built: {error}") from error
-    weights = content.get("params_ema", content.get("params"))
-    if not isinstance(weights, Mapping):
-        raise ValueError(f"weights {path} hold no `params`: they are damaged, or another kind of file")
-    try:
-        supernet.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise ValueError(f"weights {path} don't fit the network that their `wbsr` entry describes: {first}") from error
-    return supernet.eval(), metadata
-
-
-def subnet_costs(supernet: Supernet, cost: Cost = "flops", precision: Precision = "float32") -> tuple[float, ...]:
+def subnet_costs(supernet: DynamicNetwork, cost: Cost = "flops", precision: Precision = "float32") -> tuple[float, ...]:
     """C_m of each subnet as a share of the full network's: of its FLOPs, or of its time on the supernet's device."""
     if cost == "flops":
         return tuple(supernet.share(subnet) for subnet in supernet.subnets)

@@ -5,7 +5,7 @@ import torch
 
 from wbsr_arch import Supernet
 from wbsr_models.checkpoint import VERSION, Metadata, load_checkpoint, read_metadata
-from wbsr_models.upscaler import load_supernet
+from wbsr_models.loading import load_supernet
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 NETWORK = {"type": "Supernet", "backbone": BACKBONE, "widths": (4, 8), "depths": (1, 2)}

@@ -92,7 +92,7 @@ def test_a_budget_over_a_set_gives_harder_images_more_and_holds_on_average():
     [
         (
             ("budgte", 0.5),
-            "routing must be one of paper, eq16, budget, arm, full, or a subnet such as w36d4, got 'budgte'",
+            "routing must be one of paper, eq16, budget, arm, classsr, full, or a subnet such as w36d4, got 'budgte'",
         ),
         (("budget",), "routing `budget` needs a budget: give a share of the full network's cost, such as 0.6"),
         (("paper", 0.5), "routing `paper` takes no budget, got 0.5: use routing `budget`"),

@@ -10,6 +10,8 @@ from wbsr_arch import Subnet, Supernet
 from wbsr_data.class_losses import ClassLosses
 from wbsr_data.loss_meter import attach
 from wbsr_models import DynamicUpscaler, WBSRModel
+from wbsr_models.baselines import Dense
+from wbsr_models.protocol import PatchProtocol
 from wbsr_models.strategy import match_weights
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
@@ -266,6 +268,20 @@ def test_the_settings_of_the_engine_reach_validation():
     opt["val"] = {"dynamic": {"routing": "full", "memory_mb": 0.001}}
     with pytest.raises(ValueError, match="memory_mb must be at least"):
         WBSRModel(opt)._make_upscaler(None)(model.lq)
+
+
+def test_the_protocol_of_classsr_leaves_the_same_borders_out_of_sr_and_hr():
+    opt = options()
+    opt["val"] = {"dynamic": {"routing": "full", "protocol": "classsr"}}
+    model = WBSRModel(opt)
+    data = {"lq": torch.rand(1, 3, 40, 65), "gt": torch.rand(1, 3, 80, 130), "lq_path": ["image.png"]}
+    upscaler = model._make_upscaler(None)
+    for model.upscaler in (PatchProtocol(upscaler), Dense(upscaler.supernet)):
+        model.feed_data(data)
+        model.test()
+        assert model.output.shape == (1, 3, 64, 120)
+        assert torch.equal(model.gt, data["gt"][..., :64, :120])
+    assert model._setting("Set5", 1)["protocol"] == "classsr"
 
 
 @pytest.mark.parametrize("layout", ["stock", "bare", "stock EMA", "WBSR", "EMA"])

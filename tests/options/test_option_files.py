@@ -41,12 +41,15 @@ def data_for(tmp_path, monkeypatch):
     return make
 
 
-def test_the_papers_settings_and_both_single_parts_ship_for_each_backbone_and_scale():
+def test_the_papers_settings_both_single_parts_and_classsrs_stages_ship():
     names = {path.stem for path in FILES}
     for arch in ("SRResNet", "RCAN", "EDSR"):
         for scale in (2, 4):
             expected = {f"{kind}_{arch}_x{scale}" for kind in ("WBSR", "HES", "BDLoss", "test_WBSR")}
             assert expected <= names
+    for arch in ("SRResNet", "RCAN"):
+        stages = {f"ClassSR_{arch}_x4_{stage}" for stage in ("1branches", "2classifier", "3joint")}
+        assert stages | {f"test_ClassSR_{arch}_x4"} <= names
 
 
 def test_the_rival_arm_ships_for_the_papers_backbones_and_scales():
@@ -126,3 +129,5 @@ def test_an_option_file_builds_its_network(name, options):
     network = build_network(options)
     if options["type"] == "Supernet":
         assert len(network.subnets) == (3 if "ARM" in name else 9)
+    if options["type"] == "ClassSR":
+        assert len(network.branches) == 3

@@ -12,7 +12,7 @@ from wbsr import cli
 from wbsr.export import find_subnet
 from wbsr_arch import Subnet, Supernet
 from wbsr_models.checkpoint import Metadata
-from wbsr_models.upscaler import load_supernet
+from wbsr_models.loading import load_supernet
 
 BACKBONES = {
     "MSRResNet": {"type": "MSRResNet", "num_feat": 16, "num_block": 3, "upscale": 4},

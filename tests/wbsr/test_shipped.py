@@ -13,7 +13,8 @@ import torch
 from wbsr import cli, compat
 from wbsr.shipped import SHIPPED, find_weights
 from wbsr_data.bicubic import crop_to_multiple, resize
-from wbsr_models.upscaler import DynamicUpscaler, load_supernet
+from wbsr_models.loading import load_supernet
+from wbsr_models.upscaler import DynamicUpscaler
 
 compat.install()
 from basicsr.metrics import calculate_psnr  # noqa: E402

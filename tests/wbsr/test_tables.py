@@ -4,7 +4,6 @@ import csv
 import fcntl
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,12 +67,9 @@ def test_rows_that_train_alike_share_one_training_and_others_do_not():
 
 
 def test_a_stage_starts_from_the_network_of_the_stage_before():
-    row = recipe.Row("two stages", train=("HES", "BDLoss"))
-    preset = recipe.read_preset("smoke")
-    stock = {"train": ("WBSR", "WBSR")}
-    first, second = runner.plan(
-        runner.Job(replace(row, **stock), "SRResNet", 4, 0), preset, sets.places(preset, 4)
-    ).trainings
+    first, second, third = plan_of(by_name("table1", "+ ClassSR")).trainings
+    assert first["path"]["pretrain_network_g"] is None
+    assert third["path"]["pretrain_network_g"] == f"experiments/{second['name']}/models/net_g_latest.pth"
     assert second["path"]["pretrain_network_g"] == f"experiments/{first['name']}/models/net_g_latest.pth"
 
 
@@ -186,7 +182,15 @@ def finished(row, seed, psnr, **more):
         "widths": [64],
         "depths": [16],
     }
-    base = {"classes": {}, "row": row, "backbone": "SRResNet", "scale": 4, "seed": seed, "network": network}
+    base = {
+        "classes": {},
+        "protocol": "whole",
+        "row": row,
+        "backbone": "SRResNet",
+        "scale": 4,
+        "seed": seed,
+        "network": network,
+    }
     return {**base, "images": {"Test2K": 100}, "sets": {"Test2K": cell}, **more}
 
 

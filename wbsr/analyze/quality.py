@@ -76,7 +76,8 @@ class _Methods:
     """Bicubic, the full network, and the subnet that the patch's difficulty asks for."""
 
     def __init__(self, pairs: Pairs, weights: Path, device: torch.device) -> None:
-        from wbsr_models.upscaler import DynamicUpscaler, load_supernet
+        from wbsr_models.loading import load_supernet
+        from wbsr_models.upscaler import DynamicUpscaler
 
         supernet, metadata = load_supernet(weights)
         for name, ours, theirs in (

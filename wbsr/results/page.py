@@ -13,6 +13,7 @@ from wbsr.results.paper import SETS, routed
 Result = dict[str, Any]
 
 _PAPER_NAMES = {"MSRResNet": "SRResNet"}  # BasicSR's name of a backbone: the paper's
+_PATCHES = ", by ClassSR's protocol: patches of 32 every 28 LR pixels, uncovered borders left out"
 _HEAD = """# Results
 
 Written by
@@ -23,7 +24,8 @@ from what `wbsr test` measured, and never edited by hand.
 
 * `bicubic` is MATLAB's. `dense` is the full network on whole images, as BasicSR runs it; `full` is the same by tiles.
   `paper` is dynamic inference by Eq. 15. `budget b` spends the share b of the full network's FLOPs where the calibrated
-  error table expects most of it; over a test set the mean keeps to b. w24d4 is one subnet everywhere: 24 wide, 4 deep.
+  error table expects most of it; over a test set the mean keeps to b. `classsr` is ClassSR's classifier. w24d4 is one
+  subnet everywhere: 24 wide, 4 deep.
 * FLOPs: the paper's rule, the mean over patches; "run": what was computed, with halos and joined tiles.
 * ms: milliseconds per image, mean over the set; "/ dense": over the time of the dense run in the same test.
 """
@@ -55,12 +57,18 @@ def _network(results: Sequence[Result]) -> str:
     lines = [
         f"## {Path(one['weights']).stem}: {kind} x{scale}",
         "",
-        f"{arguments}; widths {network['widths']}, depths {network['depths']}. Measured on {one['device']}"
+        f"{arguments}; {_subnets(network)}. Measured on {one['device']}"
         + (f", {one['threads']} thread{'s' * (one['threads'] > 1)}" if one["device"] == "cpu" else "")
         + f", torch {one['torch']}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _subnets(network: dict[str, Any]) -> str:
+    if network.get("type") == "ClassSR":
+        return f"ClassSR's independent branches of widths {network['widths']}"
+    return f"widths {network['widths']}, depths {network['depths']}"
 
 
 def _set(result: Result) -> str:
@@ -71,7 +79,8 @@ def _set(result: Result) -> str:
     heads = [_label(options) for options in metrics.values()]
     head = ["network", *heads, "FLOPs %", "run %", "ms", "/ dense"]
     head += ["paper: PSNR-Y dB", "paper: FLOPs %"] if paper else []
-    lines = [f"### {result['set']}, {result['images']} images", ""]
+    protocol = result.get("protocol", "whole")
+    lines = [f"### {result['set']}, {result['images']} images{'' if protocol == 'whole' else _PATCHES}", ""]
     lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     dense = rows["dense"]["milliseconds"]
     for name in order:

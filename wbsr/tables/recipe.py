@@ -24,8 +24,8 @@ class Row:
 
     Args:
         name: as in the paper, where it has the row; `{backbone}` stands for the backbone's name.
-        train: option files by the start of their names, trained one after the other, each from the one before:
-            `WBSR` is options/train/SRResNet/WBSR_SRResNet_x4.yml for backbone SRResNet and scale 4.
+        train: names of option files in options/train/BACKBONE, trained one after the other, each from the one before;
+            `{backbone}` and `{scale}` are filled in.
         subnets: how many widths and depths a Supernet has; [1, 1] is the plain network.
         change: what the row changes in its option files, such as {"train:pixel_opt:type": L1Loss}.
         calibrate: if given, the trained network is calibrated on the training images by `wbsr calibrate` with these
@@ -38,7 +38,7 @@ class Row:
     """
 
     name: str
-    train: tuple[str, ...] = ("WBSR",)
+    train: tuple[str, ...] = ("WBSR_{backbone}_x{scale}",)
     subnets: tuple[int, ...] = (3, 3)
     change: dict[str, Any] = field(default_factory=dict)
     calibrate: tuple[str, ...] | None = None
@@ -54,7 +54,8 @@ class Row:
 
     def option_files(self, backbone: str, scale: int) -> list[Path]:
         """The shipped option files that the row trains by."""
-        return [OPTIONS / "train" / backbone / f"{stage}_{backbone}_x{scale}.yml" for stage in self.train]
+        stages = [stage.format(backbone=backbone, scale=scale) for stage in self.train]
+        return [OPTIONS / "train" / backbone / f"{stage}.yml" for stage in stages]
 
 
 @dataclass(frozen=True)

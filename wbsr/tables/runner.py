@@ -115,6 +115,7 @@ def run(job: Job, what: Plan, preset: Preset, folders: Folders, out: Path, paral
         "trainings": [training["name"] for training in what.trainings],
         "test": what.test["name"],
         "weights": what.checkpoint.as_posix(),
+        "protocol": what.test["val"]["dynamic"].get("protocol", "whole"),
         "network": what.test["network_g"],
         "images": {name: result["images"] for name, result in sets.items()},
         "sets": {name: result["rows"][0] for name, result in sets.items()},

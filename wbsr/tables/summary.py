@@ -32,7 +32,7 @@ class Spread:
 class Entry:
     """One row on one test set.
 
-    `metrics`: by name, PSNR in dB; `gain`: PSNR-Y over the first row of the same backbone and scale, paired by seed;
+    `metrics`: by name, PSNR in dB; `gain`: PSNR-Y over the first row of the same backbone and scale, paired by seed, if it was tested alike;
     `gflops`: per LR patch of HR size 128; `gflops_paper`: the same by the paper's count, which at x2 is the x4 graph's;
     `flops_share`: of the row's own full network; `paper`: the paper's figures, where it has any; `class_gains`: gain by
     difficulty class, where rows were measured so, None for a class without patches.
@@ -69,7 +69,7 @@ def entries(table: str, rows: Sequence[Finished]) -> list[Entry]:
             gains = [
                 row["sets"][test_set]["psnr_y"] - base[row["seed"]]["sets"][test_set]["psnr_y"]
                 for row in own
-                if row["seed"] in base and name != first
+                if row["seed"] in base and name != first and row["protocol"] == base[row["seed"]]["protocol"]
             ]
             shares = [cell["flops_share"] for cell in cells]
             found.append(

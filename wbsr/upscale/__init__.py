@@ -32,7 +32,8 @@ def main(argv: Sequence[str]) -> int:
     from wbsr.shipped import find_weights
     from wbsr.upscale.jobs import find_pictures, plan_jobs
     from wbsr.upscale.run import Extras, upscale_all
-    from wbsr_models.upscaler import DynamicUpscaler, load_supernet
+    from wbsr_models.loading import default_mode, load_supernet
+    from wbsr_models.upscaler import DynamicUpscaler
 
     device = pick_device(arguments.device)
     pictures, nothing = find_pictures(arguments.inputs)
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         metadata.thresholds,
         metadata.patch_size,
         arguments.halo,
-        _routing(arguments, metadata.thresholds is not None),
+        _routing(arguments, default_mode(supernet, metadata)),
         arguments.tile,
         error_table=metadata.error_table,
         class_shares=metadata.class_shares,
@@ -78,15 +79,14 @@ def summary(outcome: Outcome, seconds: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _routing(arguments: argparse.Namespace, has_classes: bool) -> Routing:
-    """What the arguments ask for; by itself `paper`, or `full` for weights without difficulty classes."""
+def _routing(arguments: argparse.Namespace, default: str) -> Routing:
+    """What the arguments ask for, or else the weights' own mode."""
     from wbsr_models.policy import Routing
 
     if arguments.subnet is not None and arguments.mode is not None:
         raise ValueError(f"--subnet {arguments.subnet} is a mode of its own: leave out --mode {arguments.mode}")
-    implied = "budget" if arguments.budget is not None else "arm" if arguments.eta is not None else None
-    given = arguments.subnet or arguments.mode or implied
-    mode = given or ("paper" if has_classes else "full")
+    implied = "budget" if arguments.budget is not None else "arm" if arguments.eta is not None else default
+    mode = arguments.subnet or arguments.mode or implied
     return Routing(mode, arguments.budget, arguments.alpha, arguments.cost, arguments.budget_over, arguments.eta)
 
 
@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="wbsr upscale", description=__doc__)
     made.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders or quoted patterns such as 'in/*.png'")
     made.add_argument("-o", "--out", type=Path, required=True, help="a folder, or a file for one picture")
-    made.add_argument("--weights", help="a checkpoint of WBSRModel, or the name of shipped weights")
+    made.add_argument("--weights", help="a checkpoint of WBSRModel or ClassSRModel, or the name of shipped weights")
     made.add_argument("--scale", type=int, help="which shipped weights to take (default: 4)")
     made.add_argument(
         "--ext", choices=("png", "jpg", "webp", "tif", "bmp"), help="format (default: each picture's own)"
@@ -125,9 +125,9 @@ def parser() -> argparse.ArgumentParser:
     routing.add_argument(
         "--mode",
         "--routing",
-        choices=("paper", "eq16", "budget", "arm", "full"),
-        help="paper: Eq. 15; eq16: Eq. 16; budget: least error for --budget; arm: ARM's rule for --eta; full: no "
-        "routing (default: paper)",
+        choices=("paper", "eq16", "budget", "arm", "classsr", "full"),
+        help="paper: Eq. 15; eq16: Eq. 16; budget: least error for --budget; arm: ARM's rule for --eta; classsr: by "
+        "the classifier of a ClassSR; full: no routing (default: classsr for a ClassSR, else paper)",
     )
     routing.add_argument("--subnet", help="one subnet for everything, such as w36d4")
     routing.add_argument("--alpha", type=float, help="of mode eq16; more spends more (default: 1)")

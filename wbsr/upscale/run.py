@@ -100,6 +100,7 @@ def _entry(job: Job, picture: Picture, report: Report, upscaler: DynamicUpscaler
         "cost_share": report.cost_share,
         "flops_share": report.flops_share,
         "flops_share_run": report.flops_share_run,
+        "router_share": report.router_share,
         "flops_full": dense,
         "flops_run": dense * report.flops_share_run,
         "milliseconds": report.milliseconds,

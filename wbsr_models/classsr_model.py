@@ -1,0 +1,112 @@
+"""`ClassSRModel`: BasicSR's SRModel that trains ClassSR in its three stages, and tests it by dynamic inference.
+
+train:
+  classsr: {stage: branches}                                # `ClassSROptions`
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor, nn
+
+from wbsr import compat
+
+compat.install()
+
+from basicsr.utils import get_root_logger  # noqa: E402
+from basicsr.utils.registry import MODEL_REGISTRY  # noqa: E402
+
+from wbsr_models.classsr_losses import average_loss, class_loss  # noqa: E402
+from wbsr_models.classsr_options import classsr_options, default_routing  # noqa: E402
+from wbsr_models.dynamic_options import check_network, dynamic_options  # noqa: E402
+from wbsr_models.trained_model import TrainedDynamicModel, compute_options  # noqa: E402
+
+
+@MODEL_REGISTRY.register()
+class ClassSRModel(TrainedDynamicModel):
+    """Trains a `ClassSR` by BasicSR's loop, all patches of a batch at once.
+
+    Raises:
+        ValueError: `network_g` is no ClassSR, an option is wrong, the stage lacks what it needs, or one process is to
+            train on several GPUs.
+    """
+
+    network_type = "ClassSR"
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        check_network(opt, type(self).__name__, self.network_type)
+        self.classsr, self.default_routing = classsr_options(opt), default_routing(opt)
+        # A batch may lack a class, and then leaves its branch without gradient, which DDP has to look for.
+        opt.setdefault("find_unused_parameters", self.classsr.stage == "branches")
+        super().__init__(opt)
+
+    @staticmethod
+    def check_options(opt: dict[str, Any]) -> None:
+        """Parse this model's blocks of an option file under `train` and `val`, for their errors."""
+        check_network(opt, ClassSRModel.__name__, ClassSRModel.network_type)
+        classsr_options(opt)
+        compute_options(opt)
+        dynamic_options(opt, default_routing(opt))
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Freeze what the stage does not train, before DDP asks for it."""
+        if self.is_train:
+            net.get_submodule("branches").requires_grad_(self.classsr.stage != "classifier")
+            net.get_submodule("classifier").requires_grad_(self.classsr.stage != "branches")
+        return super().model_to_device(net)
+
+    def setup_optimizers(self) -> None:
+        """The optimiser of what the stage trains."""
+        trained = [weight for weight in self.net_g.parameters() if weight.requires_grad]
+        options = self.opt["train"]["optim_g"]
+        self.optimizer_g = self.get_optimizer(options.pop("type"), trained, **options)
+        self.optimizers.append(self.optimizer_g)
+        self._optimize_loss()
+        counts = [sum(weight.numel() for weight in weights) for weights in (trained, self.net_g.parameters())]
+        get_root_logger().info(f"Stage {self.classsr.stage}: {counts[0]:,} of {counts[1]:,} parameters are trained.")
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """BasicSR's moving average; frozen weights are kept as they are, which rounding would else make drift."""
+        super().model_ema(decay)
+        averages = dict(self.net_g_ema.named_parameters())
+        for name, weight in self.get_bare_model(self.net_g).named_parameters():
+            if not weight.requires_grad:
+                averages[name].data.copy_(weight)
+
+    def training_settings(self) -> dict[str, Any]:
+        """The stage and its weights."""
+        return asdict(self.classsr)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One step of the stage."""
+        self.iteration = current_iter
+        self.optimizer_g.zero_grad()
+        losses = self._train_branches() if self.classsr.stage == "branches" else self._train_mixture()
+        self.compute.backward(losses.values())
+        self.compute.unscale(self.optimizer_g)
+        self._average_loss_gradients()
+        self._step(losses)
+
+    def _train_branches(self) -> dict[str, Tensor]:
+        """The losses of each patch under the branch of its class."""
+        if self.difficulty is None:
+            raise ValueError(
+                "train:classsr:stage `branches` needs batches with `difficulty`, got none: use HESPairedImageDataset"
+            )
+        with self.compute.autocast():
+            output = self.net_g(self.lq, classes=self.difficulty.to(self.device))
+        self.output = output.float()
+        return self._losses()
+
+    def _train_mixture(self) -> dict[str, Tensor]:
+        """The losses of the branches' outputs weighed by the probabilities, and those of the probabilities."""
+        options = self.classsr
+        with self.compute.autocast():
+            output, probabilities = self.net_g(self.lq, mixed=True)
+        self.output, probabilities = output.float(), probabilities.float()
+        losses = {name: options.image_weight * loss for name, loss in self._losses().items()}
+        losses["l_class"] = options.class_weight * class_loss(probabilities)
+        losses["l_average"] = options.average_weight * average_loss(probabilities)
+        return losses
