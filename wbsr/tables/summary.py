@@ -32,10 +32,11 @@ class Spread:
 class Entry:
     """One row on one test set.
 
-    `metrics`: by name, PSNR in dB; `gain`: PSNR-Y over the first row of the same backbone and scale, paired by seed, if it was tested alike;
-    `gflops`: per LR patch of HR size 128; `gflops_paper`: the same by the paper's count, which at x2 is the x4 graph's;
-    `flops_share`: of the row's own full network; `paper`: the paper's figures, where it has any; `class_gains`: gain by
-    difficulty class, where rows were measured so, None for a class without patches.
+    `metrics`: by name, PSNR in dB; `gain`: PSNR-Y over the first row of the same backbone and scale, paired by
+    seed, if it was tested alike; `gflops`: per LR patch of HR size 128; `gflops_paper`: the same by the paper's
+    count, which at x2 is the x4 graph's; `flops_share`: of the row's own full network; `paper`: the paper's
+    figures, where it has any; `class_gains`: gain by difficulty class, where rows were measured so, None for a
+    class without patches.
     """
 
     backbone: str
