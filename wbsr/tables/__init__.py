@@ -114,7 +114,7 @@ def run(name: str, table: Table, jobs: Sequence[Job], preset: Preset, arguments:
     about = [f"Made by `wbsr tables {name} --preset {arguments.preset}`: {len(rows)} of {len(jobs)} rows are finished."]
     about += [f"Failed: {job}: {error}" for job, error in failed.items()]
     ordered = [rows[job] for job in jobs if job in rows]
-    entries = summary.entries(name, ordered)
+    entries = summary.entries(name, ordered, table.rows[0].name)
     drawn = plots.draw(name, table, entries, ordered, out, folders)
     files = report.write(name, table, entries, drawn, about, out / name)
     sys.stdout.write("\n".join(map(str, files)) + "\n")

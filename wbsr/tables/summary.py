@@ -55,14 +55,20 @@ class Entry:
     class_gains: tuple[Spread | None, ...] = ()
 
 
-def entries(table: str, rows: Sequence[Finished]) -> list[Entry]:
-    """The entries of a table, in the order of its rows."""
+def entries(table: str, rows: Sequence[Finished], first: str = "{backbone}") -> list[Entry]:
+    """The entries of a table, in the order of its rows.
+
+    Args:
+        table: its name, by which the paper's figures are found.
+        rows: finished ones.
+        first: name of the row that gains are over; `{backbone}` is filled in.
+    """
     found = []
     groups = list(dict.fromkeys((row["backbone"], row["scale"], row["row"]) for row in rows))
     for backbone, scale, name in groups:
         own = [row for row in rows if (row["backbone"], row["scale"], row["row"]) == (backbone, scale, name)]
-        first = next(group for group in groups if group[:2] == (backbone, scale))[2]
-        base = {r["seed"]: r for r in rows if (r["backbone"], r["scale"], r["row"]) == (backbone, scale, first)}
+        reference = (backbone, scale, first.format(backbone=backbone))
+        base = {row["seed"]: row for row in rows if (row["backbone"], row["scale"], row["row"]) == reference}
         parameters, flops, flops_paper = _count(json.dumps(own[0]["network"], sort_keys=True))
         theirs = published(table, backbone, scale, name)
         for test_set in own[0]["sets"]:
@@ -70,7 +76,7 @@ def entries(table: str, rows: Sequence[Finished]) -> list[Entry]:
             gains = [
                 row["sets"][test_set]["psnr_y"] - base[row["seed"]]["sets"][test_set]["psnr_y"]
                 for row in own
-                if row["seed"] in base and name != first and row["protocol"] == base[row["seed"]]["protocol"]
+                if row["seed"] in base and name != reference[2] and row["protocol"] == base[row["seed"]]["protocol"]
             ]
             shares = [cell["flops_share"] for cell in cells]
             found.append(
