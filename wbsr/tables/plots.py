@@ -13,6 +13,8 @@ from wbsr.tables.recipe import Table
 from wbsr.tables.runner import analysis
 from wbsr.tables.summary import Entry, Finished
 
+_MARKERS = "os^D"  # every ten rows another one, for colours repeat
+
 
 @dataclass(frozen=True)
 class Content:
@@ -59,9 +61,13 @@ def over_flops(content: Content, path: Path) -> list[Path]:
     sets = list(dict.fromkeys(entry.test_set for entry in entries))
     figure, axes = _panels(len(sets))
     for axis, name in zip(axes, sets, strict=True):
-        for entry in (each for each in entries if each.test_set == name):
-            psnr = entry.metrics["psnr_y"]
-            axis.errorbar(entry.gflops.mean, psnr.mean, yerr=psnr.deviation, fmt="o", capsize=3, label=entry.row)
+        own = [each for each in entries if each.test_set == name]
+        step = 0.008 * max(entry.gflops.mean for entry in own)  # apart, so that rows of equal cost are all seen
+        for number, entry in enumerate(own):
+            psnr, equal = entry.metrics["psnr_y"], [e for e in own if abs(e.gflops.mean - entry.gflops.mean) < step / 2]
+            place = entry.gflops.mean + step * (equal.index(entry) - (len(equal) - 1) / 2)
+            style = {"marker": _MARKERS[number // 10 % len(_MARKERS)], "linestyle": "none", "capsize": 3}
+            axis.errorbar(place, psnr.mean, yerr=psnr.deviation, label=entry.row, **style)
         axis.set(title=name, xlabel="GFLOPs per LR patch of HR size 128", ylabel="PSNR-Y, dB", xlim=(0, None))
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     figure.suptitle(f"{entries[0].backbone} x{entries[0].scale}")
