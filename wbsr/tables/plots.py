@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,62 +55,59 @@ def draw(
     return made
 
 
-def over_flops(content: Content, path: Path) -> list[Path]:
-    """PSNR-Y over GFLOPs, a panel for each test set, a point for each row, with its spread over seeds."""
-    entries = content.entries
-    sets = list(dict.fromkeys(entry.test_set for entry in entries))
-    figure, axes = _panels(len(sets))
-    for axis, name in zip(axes, sets, strict=True):
-        own = [each for each in entries if each.test_set == name]
-        step = 0.008 * max(entry.gflops.mean for entry in own)  # apart, so that rows of equal cost are all seen
-        for number, entry in enumerate(own):
-            psnr, equal = entry.metrics["psnr_y"], [e for e in own if abs(e.gflops.mean - entry.gflops.mean) < step / 2]
-            place = entry.gflops.mean + step * (equal.index(entry) - (len(equal) - 1) / 2)
-            style = {"marker": _MARKERS[number // 10 % len(_MARKERS)], "linestyle": "none", "capsize": 3}
-            axis.errorbar(place, psnr.mean, yerr=psnr.deviation, label=entry.row, **style)
-        axis.set(title=name, xlabel="GFLOPs per LR patch of HR size 128", ylabel="PSNR-Y, dB", xlim=(0, None))
-    axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
-    figure.suptitle(f"{entries[0].backbone} x{entries[0].scale}")
-    return _save(figure, path)
+def by_set(panel: Callable[[Any, Sequence[Entry]], None]) -> Callable[[Content, Path], list[Path]]:
+    """A plot with a panel for each test set, drawn by `panel(axis, entries of the set)`, and a legend of its labels."""
+
+    def plot(content: Content, path: Path) -> list[Path]:
+        entries = content.entries
+        sets = list(dict.fromkeys(entry.test_set for entry in entries))
+        figure, axes = _panels(len(sets))
+        for axis, name in zip(axes, sets, strict=True):
+            panel(axis, [entry for entry in entries if entry.test_set == name])
+            axis.set_title(name)
+        if axes[-1].get_legend_handles_labels()[1]:
+            axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+        figure.suptitle(f"{entries[0].backbone} x{entries[0].scale}")
+        return _save(figure, path)
+
+    return plot
 
 
-def by_classes(content: Content, path: Path) -> list[Path]:
-    """PSNR-Y and GFLOPs over K, whose rows are called `K = number`, a panel for each test set."""
-    entries = content.entries
-    sets = list(dict.fromkeys(entry.test_set for entry in entries))
-    figure, axes = _panels(len(sets))
-    for axis, name in zip(axes, sets, strict=True):
-        own = sorted((each for each in entries if each.test_set == name), key=_classes)
-        numbers = [_classes(entry) for entry in own]
-        psnr = [entry.metrics["psnr_y"] for entry in own]
-        spread = [value.deviation or 0.0 for value in psnr]
-        axis.errorbar(numbers, [value.mean for value in psnr], yerr=spread, fmt="o-", capsize=3, color="C0")
-        axis.set(title=name, xlabel="difficulty classes K")
-        axis.set_ylabel("PSNR-Y, dB", color="C0")
-        cost = axis.twinx()
-        cost.plot(numbers, [entry.gflops.mean for entry in own], "s--", color="C1")
-        cost.set_ylabel("GFLOPs per LR patch of HR size 128", color="C1")
-    figure.suptitle(f"{entries[0].backbone} x{entries[0].scale}")
-    return _save(figure, path)
+def over_flops(axis: Any, entries: Sequence[Entry]) -> None:
+    """PSNR-Y over GFLOPs, a point for each row, with its spread over seeds."""
+    step = 0.008 * max(entry.gflops.mean for entry in entries)  # apart, so that rows of equal cost are all seen
+    for number, entry in enumerate(entries):
+        psnr, equal = entry.metrics["psnr_y"], [e for e in entries if abs(e.gflops.mean - entry.gflops.mean) < step / 2]
+        place = entry.gflops.mean + step * (equal.index(entry) - (len(equal) - 1) / 2)
+        style = {"marker": _MARKERS[number // 10 % len(_MARKERS)], "linestyle": "none", "capsize": 3}
+        axis.errorbar(place, psnr.mean, yerr=psnr.deviation, label=entry.row, **style)
+    axis.set(xlabel="GFLOPs per LR patch of HR size 128", ylabel="PSNR-Y, dB", xlim=(0, None))
 
 
-def gain_by_class(content: Content, path: Path) -> list[Path]:
-    """PSNR-Y over the first row's by difficulty class, a panel for each test set, a line for each row."""
-    entries = content.entries
-    sets = list(dict.fromkeys(entry.test_set for entry in entries))
-    figure, axes = _panels(len(sets))
-    for axis, name in zip(axes, sets, strict=True):
-        axis.axhline(0, color="0.6", linewidth=1)
-        rows = [each for each in entries if each.test_set == name and each.gain is not None]
-        for number, entry in enumerate(rows):
-            shown = [(k, gain) for k, gain in enumerate(entry.class_gains, 1) if gain is not None]
-            places = [k + 0.06 * (number - len(rows) / 2) for k, _ in shown]  # apart, so that bars don't cover another
-            means, spread = [gain.mean for _, gain in shown], [gain.deviation or 0.0 for _, gain in shown]
-            axis.errorbar(places, means, yerr=spread, fmt="o-", markersize=3, linewidth=1, capsize=2, label=entry.row)
-        axis.set(title=name, xlabel="difficulty class, 1 the flattest", ylabel="PSNR-Y gain over the first row, dB")
-    axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
-    figure.suptitle(f"{entries[0].backbone} x{entries[0].scale}")
-    return _save(figure, path)
+def by_classes(axis: Any, entries: Sequence[Entry]) -> None:
+    """PSNR-Y and GFLOPs over K, whose rows are called `K = number`."""
+    own = sorted(entries, key=_classes)
+    numbers = [_classes(entry) for entry in own]
+    psnr = [entry.metrics["psnr_y"] for entry in own]
+    spread = [value.deviation or 0.0 for value in psnr]
+    axis.errorbar(numbers, [value.mean for value in psnr], yerr=spread, fmt="o-", capsize=3, color="C0")
+    axis.set_xlabel("difficulty classes K")
+    axis.set_ylabel("PSNR-Y, dB", color="C0")
+    cost = axis.twinx()
+    cost.plot(numbers, [entry.gflops.mean for entry in own], "s--", color="C1")
+    cost.set_ylabel("GFLOPs per LR patch of HR size 128", color="C1")
+
+
+def gain_by_class(axis: Any, entries: Sequence[Entry]) -> None:
+    """PSNR-Y over the first row's by difficulty class, a line for each row."""
+    axis.axhline(0, color="0.6", linewidth=1)
+    rows = [entry for entry in entries if entry.gain is not None]
+    for number, entry in enumerate(rows):
+        shown = [(k, gain) for k, gain in enumerate(entry.class_gains, 1) if gain is not None]
+        places = [k + 0.06 * (number - len(rows) / 2) for k, _ in shown]  # apart, so that bars don't cover another
+        means, spread = [gain.mean for _, gain in shown], [gain.deviation or 0.0 for _, gain in shown]
+        axis.errorbar(places, means, yerr=spread, fmt="o-", markersize=3, linewidth=1, capsize=2, label=entry.row)
+    axis.set(xlabel="difficulty class, 1 the flattest", ylabel="PSNR-Y gain over the first row, dB")
 
 
 def shares_and_errors(content: Content, path: Path) -> list[Path]:
@@ -144,9 +141,9 @@ def errors(content: Content, path: Path) -> list[Path]:
 
 
 _DRAW = {
-    "over_flops": over_flops,
-    "by_classes": by_classes,
-    "gain_by_class": gain_by_class,
+    "over_flops": by_set(over_flops),
+    "by_classes": by_set(by_classes),
+    "gain_by_class": by_set(gain_by_class),
     "analysis": shares_and_errors,
     "projection": projection,
     "errors": errors,
