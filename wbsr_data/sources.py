@@ -32,6 +32,10 @@ class Source:
         status = self.path.stat()
         return status.st_size, status.st_mtime_ns
 
+    def digest(self) -> str:
+        """SHA-256 of the file, in hexadecimal digits."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
 
 def find_sources(folder: Path) -> list[Source]:
     """The images in a folder and its subfolders by name; hidden files and other endings are left alone.

@@ -213,6 +213,17 @@ def test_finished_files_are_kept_and_removed_ones_made_again(hr, tmp_path):
     assert "3.png (20,20,3)" in (tmp_path / "out/meta_info.txt").read_text()
 
 
+def test_a_copy_of_the_same_images_is_gone_on_with(hr, tmp_path):
+    run(hr, tmp_path / "out")
+    os.utime(hr / "0.png")  # as a copy without its times has it
+    assert run(hr, tmp_path / "out").kept == 3
+    damaged = bytearray((hr / "0.png").read_bytes())
+    damaged[-1] ^= 1
+    (hr / "0.png").write_bytes(damaged)  # as many bytes, but others
+    with pytest.raises(ValueError, match=r"0\.png has changed since"):
+        run(hr, tmp_path / "out")
+
+
 def test_a_line_cut_off_in_the_journal_does_not_count(hr, tmp_path):
     run(hr, tmp_path / "out")
     journal = tmp_path / "out" / "prepare.jsonl"

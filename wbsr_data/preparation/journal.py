@@ -1,7 +1,8 @@
 """What a preparation has finished, line by line, so that it can go on after it was killed.
 
     {"settings": {...}, "shared": [...]}                                      first line
-    {"name": "a.png", "key": "a", "stamp": [size, time], "shapes": {"a_s001": [480, 480], ...}, "deep": false}
+    {"name": "a.png", "key": "a", "stamp": [size, time], "digest": "5d41...", "shapes": {"a_s001": [480, 480], ...},
+     "deep": false}                                                           on one line, for each finished HR image
 
 A line is written after all images of one HR image are in place. A line that was cut off by a kill doesn't count.
 """
@@ -23,13 +24,20 @@ FILE = "prepare.jsonl"
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished HR image: its name, key and stamp, (height, width) of the HR images made, and if it had 16 bits."""
+    """A finished HR image: name, key, stamp and digest of the source, (height, width) of the HR images made, and if it
+    had 16 bits."""
 
     name: str
     key: str
     stamp: tuple[int, int]
+    digest: str
     shapes: dict[str, Shape]
     deep: bool
+
+    def is_of(self, source: Source) -> bool:
+        """Whether it was made of this file; a copy with another time of change is the same file."""
+        stamp = source.stamp()
+        return stamp == self.stamp or (stamp[0] == self.stamp[0] and source.digest() == self.digest)
 
 
 class Journal:
@@ -91,7 +99,7 @@ class Journal:
 
     def add(self, source: Source, shapes: dict[str, Shape], deep: bool) -> None:
         """Note that everything made of an HR image is in place."""
-        entry = Entry(source.name, source.key, source.stamp(), shapes, deep)
+        entry = Entry(source.name, source.key, source.stamp(), source.digest(), shapes, deep)
         self.entries[entry.name] = entry
         self._write(dataclasses.asdict(entry))
 

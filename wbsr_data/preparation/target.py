@@ -111,7 +111,7 @@ class Target:
                 change = "is gone"
             elif source.key != entry.key:
                 change = "has a new namesake"
-            elif source.stamp() != entry.stamp:
+            elif not entry.is_of(source):
                 change = "has changed"
             else:
                 continue
