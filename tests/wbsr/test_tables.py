@@ -4,6 +4,8 @@ import csv
 import fcntl
 import json
 import re
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import yaml
 
 from wbsr import cli
 from wbsr.results.paper import published
-from wbsr.tables import check_memory, make_jobs, recipe, runner, sets, summary
+from wbsr.tables import check_memory, make_jobs, only_run_in, recipe, runner, sets, summary
 from wbsr.training import check
 
 TABLES, PRESETS = recipe.names(), recipe.names("presets")
@@ -91,6 +93,8 @@ def fake(monkeypatch, tmp_path):
         if arguments[0] == "train":
             (out / runner.options.weights({"name": name})).parent.mkdir(parents=True)
             (out / runner.options.weights({"name": name})).write_bytes(b"")
+        if arguments[0] == "calibrate":
+            (out / arguments[arguments.index("--out") + 1]).write_bytes(b"")
         if arguments[0] == "test":
             folder = out / "results" / name
             folder.mkdir(parents=True)
@@ -162,9 +166,38 @@ def test_a_second_run_in_the_same_folder_is_refused(fake, tmp_path, capsys):
     with (tmp_path / "out" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert cli.main(COMMAND) == 2
-    assert (
-        "another `wbsr tables` works in out: wait until it has ended, or give another --out" in capsys.readouterr().err
-    )
+    assert "another `wbsr tables` works in out, or a process that a killed one left: wait" in capsys.readouterr().err
+
+
+def test_a_process_that_a_killed_run_left_keeps_the_next_run_out(tmp_path, monkeypatch):
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    left = []
+    monkeypatch.setattr(runner.sys, "executable", str(slow))
+    monkeypatch.setattr(subprocess, "run", lambda *a, check, **k: left.append(subprocess.Popen(*a, **k)) or left[0])
+    with only_run_in(tmp_path):
+        runner._wbsr(["train"], "left", tmp_path, 1)  # goes on after this run has ended
+    with pytest.raises(BlockingIOError, match="a process that a killed one left"), only_run_in(tmp_path):
+        pass
+    left[0].kill()
+    left[0].wait()
+    with only_run_in(tmp_path):
+        pass
+
+
+def test_rows_that_run_at_once_train_once_what_they_share(fake, monkeypatch):
+    calls, _ = fake
+    without_work = runner._wbsr
+
+    def wbsr(arguments, name, out, parallel):
+        time.sleep(0.2 if arguments[0] in ("train", "calibrate") else 0)  # time for the other row to begin too
+        without_work(arguments, name, out, parallel)
+
+    monkeypatch.setattr(runner, "_wbsr", wbsr)
+    rows = ["+ ARM", "+ ARM, ClassSR's protocol"]
+    assert cli.main([*"tables table1 --backbones SRResNet --parallel 2 --out out --only".split(), *rows]) == 0
+    assert sorted(kind for kind, _ in calls) == ["calibrate", "test", "test", "train"]
 
 
 def finished(row, seed, psnr, **more):

@@ -136,10 +136,10 @@ def check_memory(needed: float) -> None:
 
 @contextmanager
 def only_run_in(out: Path) -> Iterator[None]:
-    """Hold the folder of the results for this run alone.
+    """Hold the folder of the results for this run and the processes it starts, which may outlive it.
 
     Raises:
-        BlockingIOError: another run holds it.
+        BlockingIOError: another run, or a process that it left, holds it.
     """
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:
@@ -147,8 +147,10 @@ def only_run_in(out: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(
-                f"another `wbsr tables` works in {out}: wait until it has ended, or give another --out"
+                f"another `wbsr tables` works in {out}, or a process that a killed one left: wait until it has ended, "
+                "or give another --out"
             ) from error
+        os.set_inheritable(lock.fileno(), True)
         yield
 
 

@@ -94,16 +94,9 @@ def run(job: Job, what: Plan, preset: Preset, folders: Folders, out: Path, paral
         RuntimeError: a process failed; its log is named.
     """
     for training in what.trainings:
-        if not _finished(training, out):
-            _wbsr(["train", "-opt", _write(training, out), "--auto_resume"], training["name"], out, parallel)
-            if not _finished(training, out):
-                raise RuntimeError(
-                    f"the training {training['name']} left no network: see {_log(training['name'], out)}"
-                )
-    if job.row.calibrate is not None and not (out / what.checkpoint).is_file():
-        trained, name = options.weights(what.trainings[-1]), what.trainings[-1]["name"]
-        files = ["--weights", str(trained), "--hr", str(folders.train / "HR"), "--out", str(what.checkpoint)]
-        _wbsr(["calibrate", *files, *job.row.calibrate, *preset.calibration], name, out, parallel)
+        _train(training, out, parallel)
+    if job.row.calibrate is not None:
+        _calibrate(what, folders.train / "HR", [*job.row.calibrate, *preset.calibration], out, parallel)
     _wbsr(["test", "-opt", _write(what.test, out)], what.test["name"], out, parallel)
     results = out / "results" / what.test["name"]
     sets = {name: json.loads((results / f"{name}.json").read_text(encoding="utf-8")) for name in folders.tests}
@@ -150,15 +143,24 @@ def finished(job: Job, what: Plan, out: Path) -> dict[str, Any] | None:
     return {**json.loads(path.read_text(encoding="utf-8")), "row": job.name} if path.is_file() else None
 
 
-_locks: dict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
+_at_work: dict[str, threading.Lock] = defaultdict(threading.Lock)  # by what is made: rows that run at once may share it
 
 
 def _train(training: Options, out: Path, parallel: int) -> None:
-    if _finished(training, out):
-        return
-    _wbsr(["train", "-opt", _write(training, out), "--auto_resume"], training["name"], out, parallel)
+    with _at_work[training["name"]]:
+        if _finished(training, out):
+            return
+        _wbsr(["train", "-opt", _write(training, out), "--auto_resume"], training["name"], out, parallel)
     if not _finished(training, out):
         raise RuntimeError(f"the training {training['name']} left no network: see {_log(training['name'], out)}")
+
+
+def _calibrate(what: Plan, hr: Path, arguments: Sequence[str], out: Path, parallel: int) -> None:
+    training = what.trainings[-1]
+    with _at_work[str(what.checkpoint)]:
+        if not (out / what.checkpoint).is_file():
+            files = ["--weights", str(options.weights(training)), "--hr", str(hr), "--out", str(what.checkpoint)]
+            _wbsr(["calibrate", *files, *arguments], training["name"], out, parallel)
 
 
 def _finished(training: Options, out: Path) -> bool:
@@ -178,13 +180,13 @@ def _log(name: str, out: Path) -> Path:
 
 
 def _wbsr(arguments: Sequence[str], name: str, out: Path, parallel: int) -> None:
-    """Run `wbsr` in the folder of the results, on a share of the cores."""
+    """Run `wbsr` in the folder of the results, on a share of the cores; it inherits the folder's lock."""
     (out / "options").mkdir(parents=True, exist_ok=True)
     threads = str(max(1, (os.cpu_count() or 1) // parallel))
     paths = os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))
     environment = os.environ | {"PYTHONPATH": paths} | ({"OMP_NUM_THREADS": threads} if parallel > 1 else {})
     command = [sys.executable, "-m", "wbsr", *arguments]
     with _log(name, out).open("a", encoding="utf-8") as log:
-        done = subprocess.run(command, cwd=out, env=environment, stdout=log, stderr=log, check=False)
+        done = subprocess.run(command, cwd=out, env=environment, stdout=log, stderr=log, close_fds=False, check=False)
     if done.returncode:
         raise RuntimeError(f"`wbsr {arguments[0]}` failed with exit code {done.returncode}: see {_log(name, out)}")
