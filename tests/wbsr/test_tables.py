@@ -196,7 +196,10 @@ def test_rows_that_run_at_once_train_once_what_they_share(fake, monkeypatch):
 
     monkeypatch.setattr(runner, "_wbsr", wbsr)
     rows = ["+ ARM", "+ ARM, ClassSR's protocol"]
-    assert cli.main([*"tables table1 --backbones SRResNet --parallel 2 --out out --only".split(), *rows]) == 0
+    assert (
+        cli.main(["tables", "table1", "--backbones", "SRResNet", "--parallel", "2", "--out", "out", "--only", *rows])
+        == 0
+    )
     assert sorted(kind for kind, _ in calls) == ["calibrate", "test", "test", "train"]
 
 
