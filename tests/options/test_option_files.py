@@ -41,21 +41,19 @@ def data_for(tmp_path, monkeypatch):
     return make
 
 
-def test_the_papers_settings_both_single_parts_and_classsrs_stages_ship():
+def test_the_papers_settings_and_both_single_parts_ship():
     names = {path.stem for path in FILES}
     for arch in ("SRResNet", "RCAN", "EDSR"):
         for scale in (2, 4):
             expected = {f"{kind}_{arch}_x{scale}" for kind in ("WBSR", "HES", "BDLoss", "test_WBSR")}
             assert expected <= names
-    for arch in ("SRResNet", "RCAN"):
-        stages = {f"ClassSR_{arch}_x4_{stage}" for stage in ("1branches", "2classifier", "3joint")}
-        assert stages | {f"test_ClassSR_{arch}_x4"} <= names
 
 
-def test_the_rival_arm_ships_for_the_papers_backbones_and_scales():
+def test_the_rivals_ship_for_the_papers_backbones_and_scales():
     names = {path.stem for path in FILES}
-    for arch in ("SRResNet", "RCAN"):
-        assert {f"{kind}_{arch}_x{scale}" for kind in ("ARM", "test_ARM") for scale in (2, 4)} <= names
+    for network in (f"{arch}_x{scale}" for arch in ("SRResNet", "RCAN") for scale in (2, 4)):
+        assert {f"ARM_{network}", f"test_ARM_{network}", f"test_ClassSR_{network}"} <= names
+        assert {f"ClassSR_{network}_{stage}" for stage in ("1branches", "2classifier", "3joint")} <= names
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])

@@ -76,7 +76,7 @@ def make_jobs(
         for backbone in backbones or preset.networks
         for scale in scales
         for row in table.rows
-        if backbone in row.backbones and scale in row.scales
+        if backbone in row.backbones
     ]
     known = list(dict.fromkeys(job.name for job in jobs))
     for name in only or ():

@@ -31,7 +31,7 @@ class Row:
         calibrate: if given, the trained network is calibrated on the training images by `wbsr calibrate` with these
             arguments.
         dynamic: the block val:dynamic of its test.
-        backbones, scales: where the row exists.
+        backbones: that have the row.
 
     Raises:
         ValueError: a number out of its range, or nothing to train.
@@ -44,7 +44,6 @@ class Row:
     calibrate: tuple[str, ...] | None = None
     dynamic: dict[str, Any] = field(default_factory=lambda: {"routing": "paper"})
     backbones: tuple[Backbone, ...] = ("SRResNet", "RCAN")
-    scales: tuple[int, ...] = (2, 4)
 
     def __post_init__(self) -> None:
         if len(self.subnets) != 2 or not all(1 <= count <= 4 for count in self.subnets):
