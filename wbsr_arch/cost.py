@@ -2,6 +2,9 @@
 
 Convention of the paper and of ClassSR and ARM: FLOPs = 2 x multiply-accumulates, for one LR patch of 32 x 32. torch's
 formulas know convolutions and matrix products; biases, activations and pooling are not counted.
+
+Processors compute channels by whole vectors, so a convolution of 52 channels takes about as long as one of 64. *Work*
+is FLOPs with the channels of convolutions rounded up so; it follows time more closely (docs/inference.md).
 """
 
 from __future__ import annotations
@@ -20,12 +23,16 @@ from torch.utils.flop_counter import flop_registry
 
 REFERENCE_PATCH = 32
 
+_VECTOR = 16  # channels in float32 of 512 bits
+
 
 class Count(NamedTuple):
-    """`flops` of one run, the `calls` of operators that they are of, the `shape` of the output, and the name of the
-    last layer with weights to run, which makes the output; `` if the network itself holds them or there are none."""
+    """`flops` of one run and its `work`, the `calls` of operators that they are of, the `shape` of the output, and the
+    name of the last layer with weights to run, which makes the output; `` if the network itself holds them or there are
+    none."""
 
     flops: int
+    work: float
     calls: int
     shape: torch.Size
     output_layer: str
@@ -53,7 +60,7 @@ def dry_run(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATC
             f"{type(network).__name__} can't be counted: it does not run on an input of shape "
             f"(1, {in_channels}, {size}, {size}) without values ({reason}); choose another backbone"
         ) from error
-    return Count(counter.flops, counter.calls, output.shape, layers[-1] if layers else "")
+    return Count(counter.flops, counter.work, counter.calls, output.shape, layers[-1] if layers else "")
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -94,7 +101,7 @@ def kept_attributes(network: nn.Module) -> Iterator[None]:
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
-    """Adds up the FLOPs of the operators that torch has a formula for.
+    """Adds up FLOPs and work of the operators that torch has a formula for.
 
     torch's `FlopCounterMode` does the same, but a deep network repeats a few operators a thousand times, and torch
     infers the shape of each result anew in Python. Here an operator met before on the same shapes is not run again.
@@ -102,8 +109,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = self.calls = 0
-        self._met: dict[Any, tuple[Tensor, int]] = {}
+        self.flops, self.work, self.calls = 0, 0.0, 0
+        self._met: dict[Any, tuple[Tensor, int, float]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -112,17 +119,30 @@ class _Counter(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
             result = func(*args, **kwargs)
             formula = flop_registry.get(func.overloadpacket)
             flops = 0 if formula is None else formula(*args, **kwargs, out_val=result)
+            work = flops * _filling(func, args)
             if not isinstance(result, Tensor) or not _makes_anew(func):
-                self._add(flops)
+                self._add(flops, work)
                 return result
-            self._met[key] = (result, flops)
-        result, flops = self._met[key]
-        self._add(flops)
+            self._met[key] = (result, flops, work)
+        result, flops, work = self._met[key]
+        self._add(flops, work)
         return result  # one object for all: nothing is ever written into it
 
-    def _add(self, flops: int) -> None:
+    def _add(self, flops: int, work: float) -> None:
         self.flops += flops
+        self.work += work
         self.calls += flops > 0
+
+
+def _filling(func: Any, args: Any) -> float:
+    """How many times the channels of a convolution's weights are those of the whole vectors that hold them; else 1."""
+    if func.overloadpacket is not torch.ops.aten.convolution:
+        return 1.0
+    weight, groups = args[1], args[8]
+    if groups > 1:
+        return 1.0
+    filled: float = math.prod(math.ceil(channels / _VECTOR) * _VECTOR / channels for channels in weight.shape[:2])
+    return filled
 
 
 def _described(value: Any) -> Any:

@@ -15,9 +15,10 @@ from wbsr_arch.subnet import Subnet
 class DynamicNetwork(nn.Module):
     """A family of networks, its *subnets*, of which the full one is the largest.
 
-    A subclass builds its members and calls `_count`. `subnets` are in order of cost, cheapest first; `flops`, `calls`
-    and `num_parameters` are by subnet: 2 x multiply-accumulates of one LR patch of 32 x 32, the operators that they are
-    of, and scalars. `output_layers` are the layers that make the members' output.
+    A subclass builds its members and calls `_count`. `subnets` are in order of cost, cheapest first; `flops`, `work`,
+    `calls` and `num_parameters` are by subnet: 2 x multiply-accumulates of one LR patch of 32 x 32, the same with
+    channels in whole vectors, the operators that they are of, and scalars. `output_layers` are the layers that make the
+    members' output.
     """
 
     full: Subnet
@@ -25,6 +26,7 @@ class DynamicNetwork(nn.Module):
     scale: int
     subnets: tuple[Subnet, ...]
     flops: dict[Subnet, int]
+    work: dict[Subnet, float]
     calls: dict[Subnet, int]
     num_parameters: dict[Subnet, int]
     output_layers: tuple[nn.Module, ...]
@@ -63,6 +65,7 @@ class DynamicNetwork(nn.Module):
         self.scale = counted[full].shape[-1] // REFERENCE_PATCH
         self.subnets = tuple(sorted(members, key=lambda subnet: (counted[subnet].flops, subnet)))
         self.flops = {subnet: counted[subnet].flops for subnet in self.subnets}
+        self.work = {subnet: counted[subnet].work for subnet in self.subnets}
         self.calls = {subnet: counted[subnet].calls for subnet in self.subnets}
         self.num_parameters = {subnet: count_parameters(members[subnet]) for subnet in self.subnets}
         self.output_layers = tuple(

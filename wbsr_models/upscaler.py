@@ -119,9 +119,9 @@ class DynamicUpscaler:
         self.patch_size, self.halo, self.max_tile = patch_size, halo, max_tile
         on_gpu = next(supernet.parameters()).is_cuda
         call_flops = CALL_FLOPS_GPU if on_gpu else CALL_FLOPS_CORE * torch.get_num_threads()
-        flops_by_pixel = [flops / REFERENCE_PATCH**2 for flops in supernet.flops.values()]
-        started = zip(supernet.calls.values(), flops_by_pixel, strict=True)
-        self._call_pixels = [call_flops * calls / flops for calls, flops in started]
+        self._work = [work / REFERENCE_PATCH**2 for work in supernet.work.values()]
+        started = zip(supernet.calls.values(), self._work, strict=True)
+        self._call_pixels = [call_flops * calls / work for calls, work in started]
         self.flops_shares = tuple(supernet.share(subnet) for subnet in supernet.subnets)
         self.runner = TileRunner(supernet, memory_mb, precision, compile, canvas_device, batch_pixels, self_ensemble)
         self._set_routing(routing if isinstance(routing, Routing) else Routing(routing))
@@ -223,15 +223,15 @@ class DynamicUpscaler:
     def plan(self, choice: Choice, lr: Tensor) -> list[Tile]:
         """The tiles in which an LR image (C, H, W) is run, each patch by its chosen subnet at least; none for bicubic.
 
-        A subnet's cost, if it is time, is spent over its layers as its FLOPs are.
+        What the tiles are to save is time, so they are planned by the subnets' time where the routing counts that, and
+        otherwise by their work; both are spent over a subnet's layers as its FLOPs are.
         """
         max_tile = min(self.max_tile, self.runner.largest_tile(lr, self.halo, self.patch_size))
         needed = set(np.unique(choice))
         parts = [self.runner.head(m).parts if m in needed else WHOLE for m in range(len(self.costs))]
         height, width = lr.shape[-2:]
-        return plan_tiles(
-            choice, height, width, self.patch_size, self.halo, self.costs, max_tile, self._call_pixels, parts
-        )
+        costs = self.costs if self.routing.cost == "latency" else self._work
+        return plan_tiles(choice, height, width, self.patch_size, self.halo, costs, max_tile, self._call_pixels, parts)
 
     def _set_routing(self, routing: Routing) -> None:
         self.routing, self.costs = routing, subnet_costs(self.supernet, routing.cost, self.runner.precision)

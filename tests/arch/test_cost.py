@@ -36,8 +36,23 @@ def test_repeated_layers_and_changes_in_place_count_as_often_as_they_run():
                 x = self.conv(x).relu_().add_(x)
             return self.line(x.mean(1).flatten(1))
 
-    flops = 5 * 2 * 9 * 16 * 100 + 2 * 100 * 7
-    assert dry_run(Loop(), in_channels=4, size=10) == (flops, 6, torch.Size([1, 7]), "line")
+    flops, in_vectors = 5 * 2 * 9 * 16 * 100, 5 * 2 * 9 * 256 * 100
+    counted = dry_run(Loop(), in_channels=4, size=10)
+    assert counted == (flops + 1400, in_vectors + 1400, 6, torch.Size([1, 7]), "line")
+
+
+@pytest.mark.parametrize(
+    ("layer", "filled"),
+    [
+        (nn.Conv2d(36, 52, 3, padding=1), 48 / 36 * 64 / 52),
+        (nn.Conv2d(36, 144, 1), 48 / 36),
+        (nn.Conv2d(64, 128, 1), 1),
+        (nn.Conv2d(36, 36, 3, padding=1, groups=36), 1),
+    ],
+)
+def test_work_is_flops_with_the_channels_of_whole_vectors(layer, filled):
+    counted = dry_run(layer, layer.in_channels)
+    assert counted.work == pytest.approx(counted.flops * filled)
 
 
 def test_the_output_layer_is_the_last_to_run():
