@@ -14,7 +14,8 @@ from __future__ import annotations
 import itertools
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.distributed.nn import functional as shared
 
 
 def class_loss(probabilities: Tensor) -> Tensor:
@@ -31,13 +32,16 @@ def class_loss(probabilities: Tensor) -> Tensor:
 
 
 def average_loss(probabilities: Tensor) -> Tensor:
-    """How unevenly the branches are used over the batch.
+    """How unevenly the branches are used over the batch, of all processes together.
 
     Args:
-        probabilities: (N, B), rows sum to 1.
+        probabilities: (N, B), rows sum to 1; as many on every process.
 
     Returns:
         A scalar in [0, 1].
     """
     branches = probabilities.shape[1]
-    return (probabilities.mean(0) - 1 / branches).abs().sum() / (2 * (branches - 1) / branches)
+    used = probabilities.mean(0)
+    if distributed.is_available() and distributed.is_initialized():
+        used = shared.all_reduce(used) / distributed.get_world_size()
+    return (used - 1 / branches).abs().sum() / (2 * (branches - 1) / branches)

@@ -16,8 +16,7 @@ import pytest
 import torch
 import yaml
 
-OPTIONS = Path(__file__).parents[2] / "options" / "train" / "SRResNet" / "WBSR_SRResNet_x2.yml"
-NAME = "WBSR_SRResNet_x2"
+OPTIONS = Path(__file__).parents[2] / "options" / "train" / "SRResNet"
 # Gradients are exchanged once a step, in the full network's pass, or where that does not run: for all subnets alike.
 STRATEGIES = [{"strategy": "sandwich", "random_subnets": 1, "match": True}, {"strategy": "random"}]
 
@@ -27,7 +26,7 @@ import hashlib, json, sys, torch
 torch.set_num_threads(1)
 import wbsr.plugin
 from wbsr.cli import main
-from wbsr_models import wbsr_model
+from wbsr_models import classsr_model, wbsr_model
 
 def digest(tensors):
     return hashlib.sha256(b"".join(t.detach().contiguous().numpy().tobytes() for t in tensors)).hexdigest()
@@ -36,19 +35,26 @@ def note(model, **what):
     with open(f"rank{model.opt['rank']}.jsonl", "a") as file:
         file.write(json.dumps(what) + "\\n")
 
-class Spy(wbsr_model.WBSRModel):
+class Noting:
     def optimize_parameters(self, current_iter):
-        drawn = wbsr_model.draw_subnets(self.strategy, self.supernet.flops, self.seed, current_iter)
         patches = [digest([patch]) for patch in self.gt]
         super().optimize_parameters(current_iter)
-        note(self, iteration=current_iter, subnets=list(map(str, drawn)), patches=patches,
-             weights=digest(self.supernet.parameters()))
+        note(self, iteration=current_iter, patches=patches, weights=digest(self.supernet.parameters()), **self.drawn())
 
     def validation(self, *arguments):
         super().validation(*arguments)
         note(self, metrics=self.metric_results, images=len(self.reports))
 
-wbsr_model.MODEL_REGISTRY._obj_map["WBSRModel"] = Spy
+class WBSRSpy(Noting, wbsr_model.WBSRModel):
+    def drawn(self):
+        subnets = wbsr_model.draw_subnets(self.strategy, self.supernet.flops, self.seed, self.iteration)
+        return {"subnets": list(map(str, subnets))}
+
+class ClassSRSpy(Noting, classsr_model.ClassSRModel):
+    def drawn(self):
+        return {"losses": {name: float(value) for name, value in self.log_dict.items()}}
+
+wbsr_model.MODEL_REGISTRY._obj_map.update(WBSRModel=WBSRSpy, ClassSRModel=ClassSRSpy)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -68,15 +74,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write_options(folder, batch, strategy, **changes):
-    opt = {**yaml.safe_load(OPTIONS.read_text(encoding="utf-8")), **changes}
-    opt["network_g"]["backbone"].update(num_feat=8, num_block=2)
+def wbsr_options(strategy, **changes):
+    opt = {**shipped("WBSR_SRResNet_x2"), **changes}
     opt["network_g"].update(widths=[4, 8], depths=[1, 2])
-    train, val = opt["datasets"]["train"], opt["datasets"]["val"]
-    train.update(dataroot_gt="data/hr", dataroot_lq="data/lr", gt_size=16, batch_size_per_gpu=batch)
-    train.update(num_worker_per_gpu=0, dataset_enlarge_ratio=2)
-    train["hes"].update(num_classes=4, stride=4, sample_level=0.5)
-    val.update(dataroot_gt="data/val_hr", dataroot_lq="data/val_lr")
+    opt["datasets"]["train"]["hes"].update(num_classes=4, stride=4, sample_level=0.5)
     opt["train"].update(
         total_iter=12,
         ema_decay=0.9,
@@ -84,14 +85,38 @@ def write_options(folder, batch, strategy, **changes):
         supernet=strategy,
         compute={"clip_norm": 1.0},
     )
-    opt["val"]["val_freq"] = 12
+    return opt
+
+
+def classsr_options(stage, weights):
+    """Of a stage of ClassSR that starts from a network."""
+    opt = shipped(f"ClassSR_SRResNet_x2_{stage}")
+    opt["network_g"]["widths"] = [4, 6, 8]
+    opt["datasets"]["train"]["hes"]["stride"] = 4
+    opt["path"]["pretrain_network_g"] = weights
+    opt["train"]["total_iter"] = 4
+    return opt
+
+
+def shipped(name):
+    return yaml.safe_load((OPTIONS / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def write_options(folder, opt, batch):
+    """Write options that train a small network on the pairs of the folder, and validate at the end."""
+    opt["network_g"]["backbone"].update(num_feat=8, num_block=2)
+    train, val = opt["datasets"]["train"], opt["datasets"]["val"]
+    train.update(dataroot_gt="data/hr", dataroot_lq="data/lr", gt_size=16, batch_size_per_gpu=batch)
+    train.update(num_worker_per_gpu=0, dataset_enlarge_ratio=2)
+    val.update(dataroot_gt="data/val_hr", dataroot_lq="data/val_lr")
+    opt["val"]["val_freq"] = opt["train"]["total_iter"]
     opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False}
     (folder / "options.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
 
 
-def run(folder, strategy, processes, *more, **changes):
+def run(folder, opt, processes, *more):
     """Train and return what each rank noted, the iterations and the last validation."""
-    write_options(folder, 4 // processes, strategy, **changes)
+    write_options(folder, opt, 4 // processes)
     command = [sys.executable, "spy.py", "train", "-opt", "options.yml", *more]
     if processes > 1:
         with socket.socket() as free:
@@ -111,7 +136,8 @@ def run(folder, strategy, processes, *more, **changes):
 
 
 def final_weights(folder):
-    content = torch.load(folder / "experiments" / NAME / "models" / "net_g_latest.pth", weights_only=True)
+    (experiment,) = (folder / "experiments").iterdir()
+    content = torch.load(experiment / "models" / "net_g_latest.pth", weights_only=True)
     return {f"{key} {name}": weight for key in ("params", "params_ema") for name, weight in content[key].items()}
 
 
@@ -133,7 +159,7 @@ def beside(folder, name):
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda block: block["strategy"])
 def test_two_processes_do_what_one_does_and_resume(folder, strategy):
-    first, second = run(folder, strategy, 2)
+    first, second = run(folder, wbsr_options(strategy), 2)
     steps = list(zip(first[0], second[0], strict=True))
     assert [one["iteration"] for one, _ in steps] == list(range(1, 13))
     for one, other in steps:
@@ -143,7 +169,7 @@ def test_two_processes_do_what_one_does_and_resume(folder, strategy):
     assert len({one["weights"] for one, _ in steps}) == 12
 
     alone = beside(folder, "alone")
-    (single,) = run(alone, strategy, 1)
+    (single,) = run(alone, wbsr_options(strategy), 1)
     assert_same_weights(folder, alone)
     for (one, other), both in zip(steps, single[0], strict=True):
         assert both["subnets"] == one["subnets"]
@@ -154,10 +180,10 @@ def test_two_processes_do_what_one_does_and_resume(folder, strategy):
 
     again = beside(folder, "again")
     shutil.copytree(folder / "experiments", again / "experiments")
-    for state in (again / "experiments" / NAME / "training_states").iterdir():
+    for state in (again / "experiments" / "WBSR_SRResNet_x2" / "training_states").iterdir():
         if state.name != "4.state":
             state.unlink()
-    resumed = run(again, strategy, 2, "--auto_resume")
+    resumed = run(again, wbsr_options(strategy), 2, "--auto_resume")
     for rank, (whole, _) in zip(resumed, (first, second), strict=True):
         assert [step["subnets"] for step in rank[0]] == [step["subnets"] for step in whole[4:]]
         assert [step["patches"] for step in rank[0]] == [step["patches"] for step in whole[4:]]
@@ -166,9 +192,26 @@ def test_two_processes_do_what_one_does_and_resume(folder, strategy):
 
 
 def test_without_a_seed_two_processes_still_share_one(folder):
-    first, second = run(folder, STRATEGIES[1], 2, manual_seed=None)
+    first, second = run(folder, wbsr_options(STRATEGIES[1], manual_seed=None), 2)
     for one, other in zip(first[0], second[0], strict=True):
         assert one["subnets"] == other["subnets"]
         assert one["weights"] == other["weights"]
     epoch = [patch for noted in (first, second) for step in noted[0][:4] for patch in step["patches"]]
     assert len(set(epoch)) == len(epoch) == 16  # the draws of an epoch are different patches, shared out
+
+
+def test_two_processes_train_the_stages_of_classsr_as_one_does(folder):
+    """The second stage trains less than the third, by the same losses."""
+    weights = None
+    for stage, losses in (("1branches", {"l_pix"}), ("3joint", {"l_pix", "l_class", "l_average"})):
+        together, alone = beside(folder, stage), beside(folder, f"{stage}_alone")
+        first, second = run(together, classsr_options(stage, weights), 2)
+        (single,) = run(alone, classsr_options(stage, weights), 1)
+        for one, other, both in zip(first[0], second[0], single[0], strict=True):
+            assert one["weights"] == other["weights"]
+            assert Counter(one["patches"] + other["patches"]) == Counter(both["patches"])
+            assert one["losses"] == pytest.approx(both["losses"], rel=1e-4)
+            assert losses <= set(both["losses"])
+        assert_same_weights(together, alone)
+        assert first[1]["metrics"] == second[1]["metrics"] == pytest.approx(single[1]["metrics"], abs=1e-3)
+        weights = str(together / "experiments" / f"ClassSR_SRResNet_x2_{stage}" / "models" / "net_g_latest.pth")
