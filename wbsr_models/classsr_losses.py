@@ -43,5 +43,5 @@ def average_loss(probabilities: Tensor) -> Tensor:
     branches = probabilities.shape[1]
     used = probabilities.mean(0)
     if distributed.is_available() and distributed.is_initialized():
-        used = shared.all_reduce(used) / distributed.get_world_size()
+        used = shared.all_reduce(used) / distributed.get_world_size()  # type: ignore[no-untyped-call]
     return (used - 1 / branches).abs().sum() / (2 * (branches - 1) / branches)
