@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from photographs import Pair, luma, psnr, read_pairs
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,30 +26,8 @@ from wbsr import compat
 compat.install()
 
 from wbsr.shipped import find_weights  # noqa: E402
-from wbsr_data.bicubic import crop_to_multiple, resize, to_8_bits  # noqa: E402
-from wbsr_data.images import SUFFIXES, decode_pixels  # noqa: E402
 from wbsr_models.loading import load_supernet  # noqa: E402
-from wbsr_models.patch_errors import to_tensor  # noqa: E402
 from wbsr_models.upscaler import DynamicUpscaler  # noqa: E402
-
-_LUMA = torch.tensor([65.481, 128.553, 24.966]).view(3, 1, 1) / 255  # BT.601
-
-
-def read(path: Path, scale: int) -> tuple[Tensor, Tensor]:
-    """LR and HR image (3, H, W), RGB, range 0-1."""
-    hr = crop_to_multiple(to_8_bits(decode_pixels(path.read_bytes(), str(path))), scale)[..., ::-1]
-    return to_tensor(resize(hr, 1 / scale)), to_tensor(hr)
-
-
-def luma(rgb: Tensor) -> Tensor:
-    """(H, W) of (3, H, W), after rounding to 8 bits."""
-    return (rgb.clamp(0, 1).mul(255).round() / 255 * _LUMA).sum(0)
-
-
-def psnr(sr: Tensor, hr: Tensor, border: int) -> float:
-    """PSNR of luma images in dB."""
-    error = (sr - hr)[border:-border, border:-border]
-    return -10 * float(error.square().mean().log10())
 
 
 def step_across(image: Tensor, distance: int) -> Tensor:
@@ -60,11 +39,12 @@ def step_across(image: Tensor, distance: int) -> Tensor:
 
 
 def measure(
-    upscalers: Sequence[DynamicUpscaler], pairs: Sequence[tuple[Tensor, Tensor]], tile: int, scale: int
+    upscalers: Sequence[DynamicUpscaler], pairs: Sequence[Pair], tile: int, scale: int
 ) -> list[list[tuple[float, float]]]:
     """(loss, seam) of each image, for each upscaler."""
     found: list[list[tuple[float, float]]] = [[] for _ in upscalers]
     for lr, hr in tqdm(pairs, desc=f"tiles of {tile}", unit="image", leave=False):
+        lr, hr = lr / 255, hr / 255
         with torch.no_grad():
             dense = luma(upscalers[0].supernet(lr[None])[0])
         whole, truth = psnr(dense, luma(hr), scale), luma(hr)
@@ -85,8 +65,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=14, help="images, the first by name")
     options = parser.parse_args()
     supernet, _ = load_supernet(find_weights(options.weights))
-    paths = sorted(p for p in options.images.iterdir() if p.suffix.lower() in SUFFIXES)[: options.limit]
-    pairs = [read(path, supernet.scale) for path in paths]
+    pairs = read_pairs(options.images, supernet.scale, options.limit)
     head = [f"{what}, tiles of {tile}" for what in ("loss dB", "seam") for tile in options.tiles]
     lines = ["| halo | " + " | ".join(head) + " |", "|---" * (1 + len(head)) + "|"]
     columns = []

@@ -33,20 +33,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
+from photographs import as_tensor, image_files, read_hr
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from wbsr import compat
 
 compat.install()
-from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
 from wbsr.devices import seconds_at  # noqa: E402
 from wbsr_arch.dynamic import DynamicNetwork  # noqa: E402
 from wbsr_arch.supernet import Supernet  # noqa: E402
+from wbsr_data.bicubic import crop_to_multiple, resize  # noqa: E402
 from wbsr_data.gradient import gradient_score  # noqa: E402
 from wbsr_models.loading import load_supernet  # noqa: E402
 from wbsr_models.memory import keep_freed_blocks  # noqa: E402
@@ -105,21 +105,13 @@ class Stopwatch(nn.Module):
 
 def read_lr(folder: Path, scale: int, limit: int, max_side: int, long_side: int | None = None) -> list[Tensor]:
     """The LR images (3, H, W) of the largest HR images in a folder, or these made `long_side` pixels long."""
-    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".jpeg"}]
-    if not files:
-        raise FileNotFoundError(f"no image in {folder}: --images must hold HR images")
-    largest = sorted(files, key=lambda p: -p.stat().st_size)[:limit]
+    largest = sorted(image_files(folder), key=lambda path: -path.stat().st_size)[:limit]
     return [_lr(path, scale, max_side, long_side) for path in tqdm(largest, desc="reading", unit="image", leave=False)]
 
 
 def _lr(path: Path, scale: int, max_side: int, long_side: int | None) -> Tensor:
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ValueError(f"the image {path} can't be read: repair or remove it")
-    height, width = (min(side // scale, max_side) * scale for side in bgr.shape[:2])
-    hr = np.ascontiguousarray(bgr[:height, :width, ::-1], np.float32) / 255
-    lr = imresize(hr, long_side / max(hr.shape) if long_side else 1 / scale).clip(0, 1)
-    return torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1), np.float32)).mul(255).round().div(255)
+    hr = crop_to_multiple(read_hr(path), scale)[: max_side * scale, : max_side * scale]
+    return as_tensor(resize(hr, long_side / max(hr.shape) if long_side else 1 / scale)) / 255
 
 
 def thresholds_for(share: float, images: Sequence[Tensor], supernet: DynamicNetwork) -> list[float]:

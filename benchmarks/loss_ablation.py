@@ -21,16 +21,15 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
+from photographs import Pair, batches, luma, psnr, read_pairs
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -39,7 +38,6 @@ from wbsr import compat
 
 compat.install()
 from basicsr.archs.srresnet_arch import MSRResNet  # noqa: E402
-from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
 from wbsr_data.gradient import gradient_score  # noqa: E402
 from wbsr_losses import BDLoss  # noqa: E402
@@ -71,16 +69,7 @@ IN_THE_TABLE = (
     "late weighted texture, strength 0.25, sigma 0.02",
 )
 
-Image = npt.NDArray[np.uint8]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An HR image and its LR image, RGB (H, W, 3)."""
-
-    hr: Image
-    lr: Image
 
 
 @dataclass(frozen=True)
@@ -89,48 +78,6 @@ class Arm:
 
     loss: Loss
     start: float = 0.0
-
-
-def read_pairs(folder: Path) -> list[Pair]:
-    """All images of a folder with their LR images, in the order of their names."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".png", ".jpg"})
-    if not files:
-        raise FileNotFoundError(f"no image in {folder}: --data must hold train_hr, Set5 and Set14")
-    return [_pair(path) for path in tqdm(files, desc=f"reading {folder.name}", unit="image", leave=False)]
-
-
-def _pair(path: Path) -> Pair:
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ValueError(f"the image {path} can't be read: repair or remove it")
-    height, width = (side // SCALE * SCALE for side in bgr.shape[:2])
-    hr = np.ascontiguousarray(bgr[:height, :width, ::-1])
-    lr = imresize(hr.astype(np.float32) / 255, 1 / SCALE).clip(0, 1) * 255
-    return Pair(hr, lr.round().astype(np.uint8))
-
-
-def batches(pairs: list[Pair], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches (lr, hr) of random patches, flipped and turned at random: the same for every arm of a seed."""
-    rng = np.random.default_rng(seed)
-    while True:
-        drawn = [_patch(pairs[rng.integers(len(pairs))], rng) for _ in range(BATCH)]
-        yield tuple(as_tensor(np.stack(part)) for part in zip(*drawn, strict=True))  # type: ignore[misc]
-
-
-def _patch(pair: Pair, rng: np.random.Generator) -> tuple[Image, Image]:
-    top, left = (int(rng.integers(side - PATCH + 1)) for side in pair.lr.shape[:2])
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-    crops = (
-        image[top * s : (top + PATCH) * s, left * s : (left + PATCH) * s]
-        for image, s in ((pair.lr, 1), (pair.hr, SCALE))
-    )
-    lr, hr = (np.rot90(crop[:, ::-1] if flip else crop, turns) for crop in crops)
-    return lr, hr
-
-
-def as_tensor(images: npt.NDArray[Any]) -> Tensor:
-    """(N, H, W, 3) uint8 as float32 (N, 3, H, W), range 0-1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
 
 
 class Training:
@@ -145,7 +92,7 @@ class Training:
 
     def run(self, loss: Loss, until: int) -> Training:
         """Train on to iteration `until`; the batches are those of the iterations done."""
-        stream = batches(self.pairs, self.seed)
+        stream = batches(self.pairs, self.seed, BATCH, PATCH)
         for _ in range(self.done):
             next(stream)
         for step in range(self.done, until):
@@ -153,7 +100,7 @@ class Training:
                 group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / ITERATIONS))
             lr, hr = next(stream)
             self.optimizer.zero_grad()
-            value = loss(self.net(lr.contiguous(memory_format=torch.channels_last)), hr, lr)
+            value = loss(self.net(lr), hr, lr)
             torch.autograd.backward([value])
             self.optimizer.step()
         self.done = until
@@ -162,7 +109,7 @@ class Training:
 
 def class_limits(pairs: list[Pair]) -> Tensor:
     """The scores that part easy from medium and medium from hard patches, over the training images."""
-    scores = torch.cat([gradient_score(as_tensor(pair.lr[None])[0], CELL).flatten() for pair in pairs])
+    scores = torch.cat([gradient_score(lr / 255, CELL).flatten() for lr, _ in pairs])
     shares = torch.tensor(list(SHARES.values()))
     return scores.quantile(shares.cumsum(0)[:2])
 
@@ -171,31 +118,20 @@ def class_limits(pairs: list[Pair]) -> Tensor:
 def evaluate(net: nn.Module, pairs: list[Pair], limits: Tensor) -> dict[str, float]:
     """Mean PSNR of the luma over the images, and the PSNR of all patches of each class together."""
     scores, sums, counts = [], torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    for pair in pairs:
-        lr = as_tensor(pair.lr[None])
-        output = net(lr.contiguous(memory_format=torch.channels_last)).clamp(0, 1).mul(255).round() / 255
-        error = (luma(output) - luma(as_tensor(pair.hr[None]))).square()[0]
-        scores.append(_psnr(error[BORDER:-BORDER, BORDER:-BORDER].mean().item()))
-        classes = torch.bucketize(gradient_score(lr[0], CELL), limits)
-        rows, cols = (side // CELL for side in pair.lr.shape[:2])  # whole patches only
+    for lr, hr in ((lr / 255, hr / 255) for lr, hr in pairs):
+        sr, truth = luma(net(lr[None].contiguous(memory_format=torch.channels_last))[0]), luma(hr)
+        scores.append(psnr(sr, truth, BORDER))
+        error = (sr - truth).square()
+        classes = torch.bucketize(gradient_score(lr, CELL), limits)
+        rows, cols = (side // CELL for side in lr.shape[1:])  # whole patches only
         side = CELL * SCALE
         cells = error[: rows * side, : cols * side].reshape(rows, side, cols, side).mean((1, 3)).double()
         for k in range(3):
             inside = classes[:rows, :cols] == k
             sums[k] += cells[inside].sum()
             counts[k] += inside.sum()
-    by_class = {name: _psnr((sums[k] / counts[k]).item()) for k, name in enumerate(SHARES)}
+    by_class = {name: -10 * math.log10((sums[k] / counts[k]).item()) for k, name in enumerate(SHARES)}
     return {"all": float(np.mean(scores)), **by_class}
-
-
-def luma(rgb: Tensor) -> Tensor:
-    """(N, H, W) luma of BT.601, 0-1 of 255, as MATLAB's rgb2ycbcr without its offset."""
-    red, green, blue = rgb.double().unbind(1)
-    return (65.481 * red + 128.553 * green + 24.966 * blue) / 255
-
-
-def _psnr(mean_square: float) -> float:
-    return -10 * math.log10(mean_square)
 
 
 def plain_loss(loss: Callable[[Tensor, Tensor], Tensor], weight: float = 1.0) -> Loss:
@@ -282,7 +218,8 @@ def main() -> None:
     done = {(row["arm"], row["seed"]) for row in rows}
     todo = [(a, s) for a in options.arms for s in options.seeds if (a, s) not in done]
     if todo:
-        train, test = read_pairs(hr), read_pairs(options.data / "Set5") + read_pairs(options.data / "Set14")
+        train, *tests = (read_pairs(options.data / name, SCALE) for name in ("train_hr", "Set5", "Set14"))
+        test = [pair for pairs in tests for pair in pairs]
         limits = class_limits(train)
     for name, seed in tqdm(todo, desc="training", unit="run"):
         arm = known[name]()

@@ -19,22 +19,20 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from photographs import Pair, batches, luma, psnr, read_pairs
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from wbsr_arch.supernet import Supernet
-from wbsr_data.bicubic import crop_to_multiple, resize, to_8_bits
 from wbsr_data.difficulty import thresholds
 from wbsr_data.gradient import gradient_score
-from wbsr_data.images import SUFFIXES, decode_pixels
 from wbsr_models.memory import keep_freed_blocks
 from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
 
@@ -56,43 +54,6 @@ SETTING = ("arm", "seed", "budget", "backbone", "scale", "warmup", "rate")
 COUNTS = ("steps", "CPU s")  # of a run's training: what the same FLOPs come to
 BATCH, PATCH, CLASSES, CROP = 8, 16, 10, 128
 LAYOUT = torch.channels_last  # by an eighth faster here
-
-Pair = tuple[Tensor, Tensor]  # LR and HR image, uint8 RGB (3, H, W)
-
-
-def read_pairs(folder: Path, scale: int, most: int | None = None) -> list[Pair]:
-    """The images of a folder with their LR images, in the order of their names, `most` of them or all."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:most]
-    if not files:
-        raise FileNotFoundError(f"no image in {folder}: --data must hold train_hr, Set5 and Set14")
-    return [_pair(path, scale) for path in tqdm(files, desc=f"reading {folder.name}", unit="image", leave=False)]
-
-
-def _pair(path: Path, scale: int) -> Pair:
-    hr = crop_to_multiple(to_8_bits(decode_pixels(path.read_bytes(), str(path))), scale)
-    images = (resize(hr, 1 / scale), hr)
-    small, large = (torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1) for image in images)
-    return small, large
-
-
-def batches(pairs: list[Pair], seed: int) -> Iterator[Pair]:
-    """Endless batches (lr, hr) of random patches, range 0-1, turned and flipped: the same for every arm of a seed."""
-    rng = np.random.default_rng(seed)
-    while True:
-        drawn = [_patch(pairs[rng.integers(len(pairs))], rng) for _ in range(BATCH)]
-        lr, hr = (torch.stack(part).float() / 255 for part in zip(*drawn, strict=True))
-        yield lr.contiguous(memory_format=LAYOUT), hr
-
-
-def _patch(pair: Pair, rng: np.random.Generator) -> Pair:
-    top, left = (int(rng.integers(side - PATCH + 1)) for side in pair[0].shape[1:])
-    scale = pair[1].shape[1] // pair[0].shape[1]
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-    lr, hr = (
-        image[:, top * s : (top + PATCH) * s, left * s : (left + PATCH) * s].rot90(turns, (1, 2))
-        for image, s in zip(pair, (1, scale), strict=True)
-    )
-    return (lr.flip(2), hr.flip(2)) if flip else (lr, hr)
 
 
 def make_supernet(architecture: str, scale: int, seed: int) -> Supernet:
@@ -116,7 +77,7 @@ def train(
     The rate rises linearly over the share `warmup` of the budget, and falls by a cosine over the whole of it.
     """
     optimizer = torch.optim.Adam(net.parameters(), rate, fused=True)
-    stream, spent, step = batches(pairs, seed), 0.0, 0
+    stream, spent, step = batches(pairs, seed, BATCH, PATCH), 0.0, 0
     while spent < budget:
         for group in optimizer.param_groups:
             rise = min(1.0, (spent + 1) / (warmup * budget + 1))
@@ -157,15 +118,12 @@ def train_step(
 def evaluate(net: Supernet, pairs: list[Pair]) -> dict[str, float]:
     """Mean PSNR of the luma of each subnet over the images' centres."""
     found: dict[str, float] = {}
-    weights = torch.tensor([65.481, 128.553, 24.966]).view(3, 1, 1) / 255
     for subnet in net.subnets:
         network, values = net.extract(subnet).to(memory_format=LAYOUT), []
         for lr, hr in pairs:
             lr, hr = _centre(lr, hr, net.scale)
             sr = network((lr[None].float() / 255).contiguous(memory_format=LAYOUT))[0]
-            sr = sr.clamp(0, 1).mul(255).round() / 255
-            error = ((sr - hr.float() / 255) * weights).sum(0)[net.scale : -net.scale, net.scale : -net.scale]
-            values.append(-10 * math.log10(error.square().mean().item()))
+            values.append(psnr(luma(sr), luma(hr / 255), net.scale))
         found[str(subnet)] = float(np.mean(values))
     return found
 
