@@ -13,7 +13,7 @@ import yaml
 
 from wbsr import cli
 from wbsr.results.paper import published
-from wbsr.tables import check_memory, make_jobs, only_run_in, recipe, runner, sets, summary
+from wbsr.tables import check_memory, make_jobs, only_run_in, recipe, report, runner, sets, summary
 from wbsr.training import check
 
 TABLES, PRESETS = recipe.names(), recipe.names("presets")
@@ -256,6 +256,25 @@ def test_gains_by_class_are_paired_and_leave_out_what_is_missing():
     rows += [finished("+ WBSR", 0, 26.1, classes={"Test2K": classes[1]})]
     entry = summary.entries("fig5", rows)[1]
     assert [gain and gain.mean for gain in entry.class_gains] == [1.0, None, 0.5]
+    assert [gain and gain.mean for gain in entry.part_gains] == [1.0, None, 0.5]
+
+
+def test_gains_of_easy_medium_and_hard_classes_are_means_of_three_four_and_three():
+    rows = [finished("SRResNet", 0, 26.0, classes={"Test2K": [20.0] * 10})]
+    rows += [finished("+ WBSR", 0, 26.1, classes={"Test2K": [20.0 + k for k in range(9)] + [None]})]
+    entry = summary.entries("fig5", rows)[1]
+    assert [gain.mean for gain in entry.part_gains] == [1.0, 4.5, 7.5]
+    (_, _, *gains), cells = report.class_lines([entry])
+    assert gains[1:4] == ["easy", "medium", "hard"]
+    assert cells[3:6] == ("+1.000", "+4.500", "+7.500")
+
+
+def test_gains_may_be_over_another_row(fake):
+    assert cli.main([*COMMAND, "--over", "+ WBSR"]) == 0
+    page = Path("out/table2/table2.md").read_text(encoding="utf-8")
+    assert "Gain: PSNR-Y over + WBSR, paired by seed" in page
+    assert "| SRResNet x4 | SRResNet | photographs (3) | 1 | 30.000 | +0.000 | 28.000 |" in page
+    assert "| SRResNet x4 | + WBSR | photographs (3) | 1 | 30.000 |  | 28.000 |" in page
 
 
 def test_the_papers_tables_are_whole():

@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"name a table: {', '.join(recipe.names())}; or give --check-data")
     table = recipe.read_table(arguments.name)
     jobs = make_jobs(table, preset, arguments.scale, arguments.only, arguments.backbones)
+    _check_row("--over", arguments.over, jobs)
     if arguments.dry_run:
         from wbsr.tables.estimate import overview
 
@@ -67,7 +68,6 @@ def make_jobs(
     Raises:
         ValueError: `only` names a row that the table does not have.
     """
-    from wbsr.options import suggest
     from wbsr.tables.runner import Job
 
     jobs = [
@@ -78,11 +78,17 @@ def make_jobs(
         for row in table.rows
         if backbone in row.backbones
     ]
-    known = list(dict.fromkeys(job.name for job in jobs))
     for name in only or ():
-        if name not in known:
-            raise ValueError(f"--only {name!r}: there is no such row{suggest(name, known)}")
+        _check_row("--only", name, jobs)
     return [job for job in jobs if not only or job.name in only]
+
+
+def _check_row(option: str, name: str | None, jobs: Sequence[Job]) -> None:
+    from wbsr.options import suggest
+
+    known = list(dict.fromkeys(job.name for job in jobs))
+    if name is not None and name not in known:
+        raise ValueError(f"{option} {name!r}: there is no such row{suggest(name, known)}")
 
 
 def run(name: str, table: Table, jobs: Sequence[Job], preset: Preset, arguments: argparse.Namespace) -> int:
@@ -113,8 +119,10 @@ def run(name: str, table: Table, jobs: Sequence[Job], preset: Preset, arguments:
                 sys.stderr.write(f"wbsr tables: {job} failed: {error}\n")
     about = [f"Made by `wbsr tables {name} --preset {arguments.preset}`: {len(rows)} of {len(jobs)} rows are finished."]
     about += [f"Failed: {job}: {error}" for job, error in failed.items()]
+    over = arguments.over or table.rows[0].name
+    about += [f"Gain: PSNR-Y over {over.format(backbone='the plain backbone')}, paired by seed."]
     ordered = [rows[job] for job in jobs if job in rows]
-    entries = summary.entries(name, ordered, table.rows[0].name)
+    entries = summary.entries(name, ordered, over)
     drawn = plots.draw(name, table, entries, ordered, out, folders)
     files = report.write(name, table, entries, drawn, about, out / name)
     sys.stdout.write("\n".join(map(str, files)) + "\n")
@@ -167,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("results/tables"), help="folder (default: %(default)s)")
     parser.add_argument("--scale", type=int, nargs="+", choices=[2, 4], default=[4], help="(default: 4)")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone, such as '+ WBSR'")
+    parser.add_argument("--over", metavar="ROW", help="the row that gains are over (default: the table's first)")
     parser.add_argument("--backbones", nargs="+", choices=["SRResNet", "RCAN"], help="these alone (default: both)")
     parser.add_argument("--seeds", type=int, nargs="+", help="in place of the preset's")
     parser.add_argument("--parallel", type=int, default=1, metavar="N", help="rows at a time, on shares of the cores")

@@ -99,7 +99,7 @@ def by_classes(axis: Any, entries: Sequence[Entry]) -> None:
 
 
 def gain_by_class(axis: Any, entries: Sequence[Entry]) -> None:
-    """PSNR-Y over the first row's by difficulty class, a line for each row."""
+    """PSNR-Y gain by difficulty class, a line for each row."""
     axis.axhline(0, color="0.6", linewidth=1)
     rows = [entry for entry in entries if entry.gain is not None]
     for number, entry in enumerate(rows):
@@ -107,7 +107,7 @@ def gain_by_class(axis: Any, entries: Sequence[Entry]) -> None:
         places = [k + 0.06 * (number - len(rows) / 2) for k, _ in shown]  # apart, so that bars don't cover another
         means, spread = [gain.mean for _, gain in shown], [gain.deviation or 0.0 for _, gain in shown]
         axis.errorbar(places, means, yerr=spread, fmt="o-", markersize=3, linewidth=1, capsize=2, label=entry.row)
-    axis.set(xlabel="difficulty class, 1 the flattest", ylabel="PSNR-Y gain over the first row, dB")
+    axis.set(xlabel="difficulty class, 1 the flattest", ylabel="PSNR-Y gain, dB")
 
 
 def shares_and_errors(content: Content, path: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from wbsr.files import write_whole
 from wbsr.tables.recipe import Table
-from wbsr.tables.summary import METRICS, Entry, Spread
+from wbsr.tables.summary import METRICS, PARTS, Entry, Spread
 
 HEAD = (
     "network",
@@ -23,7 +23,7 @@ HEAD = (
     "test set",
     "seeds",
     "PSNR-Y dB",
-    "over the first row",
+    "gain dB",
     "PSNR-RGB dB",
     "SSIM-Y",
     "parameters M",
@@ -82,7 +82,7 @@ def line(entry: Entry) -> tuple[str, ...]:
         f"{entry.test_set} ({entry.images})",
         str(len(entry.seeds)),
         _text(entry.metrics["psnr_y"], 3),
-        "" if entry.gain is None else _text(entry.gain, 3, sign="+"),
+        *_gains([entry.gain], 3),
         _text(entry.metrics["psnr_rgb"], 3),
         _text(entry.metrics["ssim_y"], 4),
         f"{entry.parameters / 1e6:.2f}",
@@ -105,12 +105,12 @@ def class_lines(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     own = [entry for entry in entries if entry.class_gains and entry.gain is not None]
     if not own:
         return []
-    head = ("network", "row", "test set", *(f"class {k}" for k in range(1, len(own[0].class_gains) + 1)))
-    lines = [
-        (*line(entry)[:3], *("" if gain is None else _text(gain, 2, sign="+") for gain in entry.class_gains))
-        for entry in own
-    ]
-    return [head, *lines]
+    head = ("network", "row", "test set", *PARTS, *(f"class {k}" for k in range(1, len(own[0].class_gains) + 1)))
+    return [head, *((*line(entry)[:3], *_gains(entry.part_gains, 3), *_gains(entry.class_gains, 2)) for entry in own)]
+
+
+def _gains(gains: Sequence[Spread | None], digits: int) -> list[str]:
+    return ["" if gain is None else _text(gain, digits, sign="+") for gain in gains]
 
 
 def _grids(entries: Sequence[Entry]) -> list[list[tuple[str, ...]]]:
@@ -148,13 +148,12 @@ def _plain(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         row["seeds"] = " ".join(map(str, entry.seeds))
         spreads = {metric: entry.metrics[metric] for metric in METRICS}
         spreads |= {"gflops": entry.gflops, "gflops_paper_count": entry.gflops_paper, "flops_share": entry.flops_share}
-        for key, value in {**spreads, "gain": entry.gain}.items():
+        gains = {"gain": entry.gain, **dict(zip((f"gain_{part}" for part in PARTS), entry.part_gains, strict=False))}
+        gains |= {f"gain_class_{k}": gain for k, gain in enumerate(entry.class_gains, 1)}
+        for key, value in {**spreads, **gains}.items():
             row[key] = None if value is None else value.mean
             row[f"{key}_deviation"] = None if value is None else value.deviation
         paper = entry.paper
-        for k, class_gain in enumerate(entry.class_gains, 1):
-            row[f"gain_class_{k}"] = None if class_gain is None else class_gain.mean
-            row[f"gain_class_{k}_deviation"] = None if class_gain is None else class_gain.deviation
         row["paper_psnr"] = None if paper is None else paper.psnr
         row["paper_ssim"] = None if paper is None else paper.ssim
         row["paper_gflops"] = None if paper is None or math.isnan(paper.gflops) else paper.gflops
