@@ -40,6 +40,9 @@ ARMS = {
     "random": StrategyOptions("random"),
     "random, p = 1": StrategyOptions("random", power=1.0),
     "random, p = 2": StrategyOptions("random", power=2.0),
+    "random, full first 10 %": StrategyOptions("random", full_first=0.1),
+    "random, full first 25 %": StrategyOptions("random", full_first=0.25),
+    "random, full first 50 %": StrategyOptions("random", full_first=0.5),
     "random, match": StrategyOptions("random", match=True),
     "sandwich, 1": StrategyOptions("sandwich", 1),
     "sandwich, 1, p = 1": StrategyOptions("sandwich", 1, power=1.0),
@@ -82,7 +85,7 @@ def train(
         for group in optimizer.param_groups:
             rise = min(1.0, (spent + 1) / (warmup * budget + 1))
             group["lr"] = rate * rise * 0.5 * (1 + math.cos(math.pi * spent / budget))
-        subnets = [net.full] if arm is None else draw_subnets(arm, net.flops, seed, step)
+        subnets = [net.full] if arm is None else draw_subnets(arm, net.flops, seed, step, spent / budget)
         train_step(net, subnets, arm or StrategyOptions(), next(stream), limits, optimizer)
         spent, step = spent + sum(map(net.share, subnets)), step + 1
     return step

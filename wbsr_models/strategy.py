@@ -7,6 +7,9 @@ With `power` p, a subnet of cost C is drawn with a probability in proportion to 
 draw depends on seed and iteration alone, so all processes of a run make the same one, and a resumed run goes on with
 the sequence.
 
+With `full_first`, the full network is trained alone for that share of the training, and then as the strategy has it:
+networks that start near zero, such as MSRResNet, leave it sooner if all steps push the same way (docs/supernet.md).
+
 With `match`, a patch of difficulty class k trains mainly the subnet m = ⌈k·M/K⌉ that will serve it (Eq. 15) and the
 larger ones: the paper's divide and conquer. On smaller subnets its gradient counts `mismatch` times.
 """
@@ -34,6 +37,7 @@ class StrategyOptions:
         strategy: `random`, `sandwich` or `all`.
         random_subnets: subnets that `sandwich` draws besides the cheapest and the full network.
         power: p of the probability of a draw, C^p; 0 is uniform.
+        full_first: share of the training at whose start the full network is trained alone, in [0, 1).
         distillation: weight of the loss between a subnet's output and the full network's of the same step, detached; 0
             leaves it out.
         match: train each subnet mainly on the patches that it will serve; needs HESPairedImageDataset.
@@ -46,6 +50,7 @@ class StrategyOptions:
     strategy: Literal["random", "sandwich", "all"] = "random"
     random_subnets: int = 1
     power: float = 0.0
+    full_first: float = 0.0
     distillation: float = 0.0
     match: bool = False
     mismatch: float = 0.1
@@ -60,6 +65,8 @@ class StrategyOptions:
             )
         if not math.isfinite(self.power):
             raise ValueError(f"power must be a finite number, got {self.power}")
+        if not 0 <= self.full_first < 1:
+            raise ValueError(f"full_first must be in [0, 1), got {self.full_first}")
         if not 0 <= self.distillation < math.inf:
             raise ValueError(f"distillation must be at least 0, got {self.distillation}")
         if self.distillation and self.strategy == "random":
@@ -71,7 +78,9 @@ class StrategyOptions:
             raise ValueError(f"mismatch must be in [0, 1), got {self.mismatch}: at 1, leave out `match`")
 
 
-def draw_subnets(options: StrategyOptions, costs: dict[Subnet, int], seed: int, iteration: int) -> list[Subnet]:
+def draw_subnets(
+    options: StrategyOptions, costs: dict[Subnet, int], seed: int, iteration: int, done: float = 1.0
+) -> list[Subnet]:
     """The subnets of training step `iteration`, each once.
 
     Args:
@@ -79,11 +88,14 @@ def draw_subnets(options: StrategyOptions, costs: dict[Subnet, int], seed: int, 
         costs: the cost of every subnet, in order of cost, the full network last.
         seed: of the run.
         iteration: number of the step.
+        done: share of the training that is done before it.
 
     Returns:
         The subnets, the full network last if it is among them.
     """
     subnets = list(costs)
+    if done < options.full_first:
+        return subnets[-1:]
     if options.strategy == "all":
         return subnets
     generator = np.random.default_rng((seed, iteration))

@@ -75,7 +75,8 @@ class WBSRModel(TrainedDynamicModel):
         """One step: the losses of the drawn subnets, their gradients summed, one optimiser step."""
         self.iteration = current_iter
         self.optimizer_g.zero_grad()
-        subnets = draw_subnets(self.strategy, self.supernet.flops, self.seed, current_iter)
+        done = (current_iter - 1) / self.opt["train"]["total_iter"]
+        subnets = draw_subnets(self.strategy, self.supernet.flops, self.seed, current_iter, done)
         teacher: Tensor | None = None
         sums: OrderedDict[str, Tensor] = OrderedDict()
         if self.strategy.distillation:

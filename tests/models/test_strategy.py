@@ -52,6 +52,15 @@ def test_the_draws_depend_on_seed_and_iteration_alone():
     assert draws(options, 50)[20:] == [draw_subnets(options, COSTS, 0, step) for step in range(20, 50)]
 
 
+@pytest.mark.parametrize("strategy", ["random", "sandwich", "all"])
+def test_the_full_network_may_train_alone_at_first(strategy):
+    options = StrategyOptions(strategy, full_first=0.25)
+    for done in (0.0, 0.249):
+        assert draw_subnets(options, COSTS, 0, 3, done) == SUBNETS[-1:]
+    for done in (0.25, 0.9):
+        assert draw_subnets(options, COSTS, 0, 3, done) == draw_subnets(StrategyOptions(strategy), COSTS, 0, 3)
+
+
 def test_a_patch_counts_fully_for_the_subnet_that_serves_it_and_larger_ones():
     difficulty = torch.arange(1, 11)
     serving = route_by_class(difficulty.numpy(), 10, 9)
@@ -79,6 +88,7 @@ def test_weighing_scales_each_patchs_gradient_and_leaves_the_output_as_it_is():
         ({"strategy": "random", "random_subnets": 2}, "strategy `sandwich`, got 2 with `random`: set strategy:"),
         ({"strategy": "sandwhich"}, "train:supernet:strategy must be one of random, sandwich, all, got 'sandwhich'"),
         ({"power": float("inf")}, "power must be a finite number"),
+        ({"full_first": 1.0}, r"full_first must be in \[0, 1\), got 1.0"),
         ({"distillation": -0.5}, "distillation must be at least 0, got -0.5"),
         ({"strategy": "random", "distillation": 1.0}, "use `sandwich` or `all`, or leave distillation out"),
         ({"mismatch": 1.0}, r"mismatch must be in \[0, 1\), got 1.0: at 1, leave out `match`"),

@@ -91,6 +91,14 @@ def test_the_gradients_of_a_step_are_the_sum_over_its_subnets():
     assert model.log_dict["l_pix"] == pytest.approx(loss.item() / 4)
 
 
+def test_the_full_network_trains_alone_for_the_share_of_the_training_that_is_asked_for():
+    model, ran = make(supernet={"strategy": "all", "full_first": 0.02}), []
+    model.net_g.register_forward_pre_hook(lambda _, arguments: ran.append(arguments[1]))
+    for iteration in (1, 2, 3):  # of 100
+        step(model, iteration)
+    assert ran == [model.supernet.full] * 2 + list(model.supernet.subnets)
+
+
 def test_distillation_pulls_each_subnet_and_never_the_full_network():
     model = make(supernet={"strategy": "sandwich", "random_subnets": 0, "distillation": 0.5})
     reference, data = copy.deepcopy(model.supernet), batch()
