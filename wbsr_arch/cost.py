@@ -3,8 +3,8 @@
 Convention of the paper and of ClassSR and ARM: FLOPs = 2 x multiply-accumulates, for one LR patch of 32 x 32. torch's
 formulas know convolutions and matrix products; biases, activations and pooling are not counted.
 
-Processors compute channels by whole vectors, so a convolution of 52 channels takes about as long as one of 64. *Work*
-is FLOPs with the channels of convolutions rounded up so; it follows time more closely (docs/inference.md).
+Processors compute the output channels of a convolution by whole vectors, so that 52 take as long as 64. *Work* is FLOPs
+with these channels rounded up so; it follows time more closely (docs/inference.md).
 """
 
 from __future__ import annotations
@@ -135,14 +135,12 @@ class _Counter(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
 
 
 def _filling(func: Any, args: Any) -> float:
-    """How many times the channels of a convolution's weights are those of the whole vectors that hold them; else 1."""
+    """How many times the outputs of a convolution are the channels of the vectors that hold them; 1 for others."""
     if func.overloadpacket is not torch.ops.aten.convolution:
         return 1.0
-    weight, groups = args[1], args[8]
-    if groups > 1:
-        return 1.0
-    filled: float = math.prod(math.ceil(channels / _VECTOR) * _VECTOR / channels for channels in weight.shape[:2])
-    return filled
+    weight, transposed, groups = args[1], args[6], args[8]
+    outputs = weight.shape[1 if transposed else 0]
+    return 1.0 if groups > 1 else math.ceil(outputs / _VECTOR) * _VECTOR / outputs
 
 
 def _described(value: Any) -> Any:

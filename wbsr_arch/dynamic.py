@@ -17,8 +17,8 @@ class DynamicNetwork(nn.Module):
 
     A subclass builds its members and calls `_count`. `subnets` are in order of cost, cheapest first; `flops`, `work`,
     `calls` and `num_parameters` are by subnet: 2 x multiply-accumulates of one LR patch of 32 x 32, the same with
-    channels in whole vectors, the operators that they are of, and scalars. `output_layers` are the layers that make the
-    members' output.
+    output channels in whole vectors, the operators that they are of, and scalars. `output_layers` are the layers that
+    make the members' output.
     """
 
     full: Subnet

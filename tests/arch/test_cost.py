@@ -36,7 +36,7 @@ def test_repeated_layers_and_changes_in_place_count_as_often_as_they_run():
                 x = self.conv(x).relu_().add_(x)
             return self.line(x.mean(1).flatten(1))
 
-    flops, in_vectors = 5 * 2 * 9 * 16 * 100, 5 * 2 * 9 * 256 * 100
+    flops, in_vectors = 5 * 2 * 9 * 16 * 100, 5 * 2 * 9 * 64 * 100
     counted = dry_run(Loop(), in_channels=4, size=10)
     assert counted == (flops + 1400, in_vectors + 1400, 6, torch.Size([1, 7]), "line")
 
@@ -44,13 +44,13 @@ def test_repeated_layers_and_changes_in_place_count_as_often_as_they_run():
 @pytest.mark.parametrize(
     ("layer", "filled"),
     [
-        (nn.Conv2d(36, 52, 3, padding=1), 48 / 36 * 64 / 52),
-        (nn.Conv2d(36, 144, 1), 48 / 36),
-        (nn.Conv2d(64, 128, 1), 1),
+        (nn.Conv2d(36, 52, 3, padding=1), 64 / 52),
+        (nn.Conv2d(36, 144, 1), 1),
+        (nn.ConvTranspose2d(48, 36, 3), 48 / 36),
         (nn.Conv2d(36, 36, 3, padding=1, groups=36), 1),
     ],
 )
-def test_work_is_flops_with_the_channels_of_whole_vectors(layer, filled):
+def test_work_is_flops_with_the_output_channels_of_whole_vectors(layer, filled):
     counted = dry_run(layer, layer.in_channels)
     assert counted.work == pytest.approx(counted.flops * filled)
 
