@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 _CELL = 4  # LR pixels of a side that the first convolution turns into one
 _SLOPE = 0.1  # of the leaky rectifiers, below 0
-_INITIAL = 0.1  # of He's initialisation: a young classifier tells all patches alike
 
 
 class PatchClassifier(nn.Module):
@@ -35,8 +33,6 @@ class PatchClassifier(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-                with torch.no_grad():
-                    layer.weight.mul_(_INITIAL)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of the classes, easiest first: (N, C, h, w), range 0-1, to (N, B)."""

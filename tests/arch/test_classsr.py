@@ -140,3 +140,11 @@ def test_wrong_options_say_what_to_change(changes, error, message):
 def test_an_unknown_branch_is_refused(network):
     with pytest.raises(ValueError, match="the network has no subnet w4d1: its subnets are w4d2, w6d2, w8d2"):
         network(torch.rand(1, 3, 8, 8), Subnet(4, 1))
+
+
+def test_a_young_classifier_already_tells_patches_apart():
+    """Else all it can learn at first is its bias, and so one branch for all patches."""
+    torch.manual_seed(0)
+    contrast = torch.linspace(0.05, 1, 8).view(8, 1, 1, 1)
+    logits = PatchClassifier(3)(0.5 + contrast * (torch.rand(8, 3, 32, 32) - 0.5))
+    assert logits.std(0).max() > 0.01
