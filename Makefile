@@ -13,7 +13,7 @@ test: install test-tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 # An environment is reused if an install of this setup.py finished in it and what it installed can be imported;
 # otherwise it is repaired, and made anew where even its Python or pip does not start.
@@ -28,7 +28,7 @@ install:
 
 test-tools: install
 	@if ! { $(BIN)/ruff --version && $(BIN)/mypy --version && $(BIN)/python -m pytest --version \
-		&& $(BIN)/python -c 'import pytest_timeout, hypothesis, spandrel, onnx, onnxscript, onnxruntime'; } >/dev/null 2>&1; then \
+		&& $(BIN)/python -c 'import pytest_timeout, xdist, hypothesis, spandrel, onnx, onnxscript, onnxruntime'; } >/dev/null 2>&1; then \
 		$(BIN)/python -m pip install -e '.[test]'; \
 	fi
 

@@ -38,6 +38,7 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-timeout",
+            "pytest-xdist",
             "ruff>=0.9",
             "mypy>=1.14",
             "hypothesis",

@@ -1,7 +1,17 @@
-"""Tests marked `gpu` run where there is a CUDA device and are skipped elsewhere."""
+"""Tests marked `gpu` run where there is a CUDA device and are skipped elsewhere. Processes of `pytest -n` share the cores,
+and so do the commands that they start."""
+
+import os
 
 import pytest
 import torch
+
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        threads = max(1, os.cpu_count() // config.workerinput["workercount"])
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(items):
