@@ -1,5 +1,5 @@
-"""Tests marked `gpu` run where there is a CUDA device and are skipped elsewhere. Processes of `pytest -n` share the cores
-with each other and with the commands that they start."""
+"""Tests marked `gpu` run where there is a CUDA device and are skipped elsewhere. The processes of `pytest -n` share the
+cores with each other and with the commands that they start."""
 
 import os
 
