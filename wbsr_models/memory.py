@@ -18,7 +18,7 @@ MEGABYTE = 2**20
 
 _PROBE = 32  # side of the input on which a network's need is counted
 _MARGIN = 1.5  # for what the backends take beside the tensors: packed weights, conversions of layout
-_CPU_DEFAULT_MB = 384  # windows of 164 x 164 under the paper's networks; larger ones gain nothing
+_CPU_DEFAULT_MB = 384  # windows of 27,000 LR pixels under the paper's networks; larger ones gain nothing
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _KEPT_BLOCK = 2**28

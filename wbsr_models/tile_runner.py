@@ -131,20 +131,21 @@ class TileRunner:
                 batch = members[first : first + size]
                 yield from zip(batch, self._run(network, image, batch), strict=True)
 
-    def largest_tile(self, lr: Tensor, halo: int, patch_size: int) -> int:
-        """Side of the largest square tile whose window fits into the memory, in LR pixels.
+    def largest_window(self, lr: Tensor, halo: int, patch_size: int) -> int:
+        """LR pixels of the largest window that fits into the memory.
 
         Raises:
-            ValueError: not even one patch fits.
+            ValueError: not even one patch with its halo fits.
         """
-        side = math.isqrt(self._affordable_pixels(lr)) - 2 * halo
-        if side < min(patch_size, max(lr.shape[1:])):
-            least = self._beside(lr) + (2 * halo + patch_size) ** 2 * self._need(lr)
+        affordable = self._affordable_pixels(lr)
+        one_patch = math.prod(min(side, patch_size + 2 * halo) for side in lr.shape[1:])
+        if affordable < one_patch:
+            least = self._beside(lr) + one_patch * self._need(lr)
             raise ValueError(
                 f"memory_mb must be at least {math.ceil(least / MEGABYTE)} for an LR image of {lr.shape[1]} x "
                 f"{lr.shape[2]}, patches of {patch_size} and a halo of {halo}, got {self._limit(lr) / MEGABYTE:.0f}"
             )
-        return side
+        return affordable
 
     def network(self, index: int, margins: Margins = NO_MARGINS) -> nn.Module:
         """The network of subnet number `index`, ready to run windows with these margins around their tile."""

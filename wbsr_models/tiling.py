@@ -10,10 +10,13 @@ of at most `max_tile`, and in each block the cheapest guillotine partition is fo
 rectangles, smallest first:
 
     best(rectangle) = min(cost of one window, min over all cuts of best(one side) + best(other side))
+
+A window that is too large for the memory costs infinitely much; one patch's window always is allowed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,6 +79,7 @@ def plan_tiles(
     max_tile: int,
     call_pixels: float | Sequence[float] = 0,
     parts: Sequence[Parts] | None = None,
+    max_pixels: float = math.inf,
 ) -> list[Tile]:
     """Cover an LR image of height x width by tiles, each pixel by exactly one, or where none is asked for by none.
 
@@ -91,6 +95,7 @@ def plan_tiles(
         max_tile: largest side of a joined tile in LR pixels.
         call_pixels: what a window costs beside its area, in LR pixels of its subnet: one number, or one by subnet.
         parts: how much of the cost of each subnet is spent how far around a tile; None: all of it on the window.
+        max_pixels: LR pixels of the largest window of joined patches.
 
     Returns:
         The tiles of the cheapest partition, halos counted, from top to bottom and left to right within a block.
@@ -99,7 +104,7 @@ def plan_tiles(
     blocks = _blocks(choice, len(rows[0]) - 1, len(cols[0]) - 1, len(rows), len(cols))
     spent = _spent(costs, parts or [WHOLE] * len(costs), halo)
     extra = np.append(np.broadcast_to(call_pixels, len(costs)) * np.asarray(costs, np.float64), 0.0)
-    planned = _Partition(blocks, rows, cols, spent, extra, (height, width))
+    planned = _Partition(blocks, rows, cols, spent, extra, (height, width), halo, max_pixels)
     return [_tile(*rectangle, halo, height, width) for rectangle in planned.rectangles()]
 
 
@@ -148,20 +153,25 @@ class _Partition:
         spent: dict[float, Floats],
         extra: Floats,
         size: tuple[int, int],
+        halo: int,
+        max_pixels: float,
     ) -> None:
         self.rows, self.cols, self.span = rows, cols, blocks.shape[2:]
         self.subnets: dict[tuple[int, int], Ints] = {(1, 1): blocks}
         self.cuts: dict[tuple[int, int], Ints] = {}
         best: dict[tuple[int, int], Floats] = {}
         high, wide = self.span
-        heights = {(h, m): _window(rows, h, m, size[0])[:, None, :, None] for h in range(1, high + 1) for m in spent}
-        widths = {(w, m): _window(cols, w, m, size[1])[None, :, None, :] for w in range(1, wide + 1) for m in spent}
+        margins = {*spent, halo}
+        heights = {(h, m): _window(rows, h, m, size[0])[:, None, :, None] for h in range(1, high + 1) for m in margins}
+        widths = {(w, m): _window(cols, w, m, size[1])[None, :, None, :] for w in range(1, wide + 1) for m in margins}
         for h in range(1, high + 1):
             for w in range(1, wide + 1):
                 subnet = self._dearest(h, w)
                 cost = extra[subnet]
                 for m, by_number in spent.items():
                     cost += by_number[subnet] * (heights[h, m] * widths[w, m])
+                if h * w > 1:
+                    cost[(heights[h, halo] * widths[w, halo] > max_pixels) & (subnet >= 0)] = np.inf
                 cut = np.zeros(cost.shape, np.int64)
                 for first in range(1, h):
                     other = best[first, w][:, :, : high - h + 1] + best[h - first, w][:, :, first:]

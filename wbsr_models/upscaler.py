@@ -226,12 +226,13 @@ class DynamicUpscaler:
         What the tiles are to save is time, so they are planned by the subnets' time where the routing counts that, and
         otherwise by their work; both are spent over a subnet's layers as its FLOPs are.
         """
-        max_tile = min(self.max_tile, self.runner.largest_tile(lr, self.halo, self.patch_size))
+        max_pixels = self.runner.largest_window(lr, self.halo, self.patch_size)
         needed = set(np.unique(choice))
         parts = [self.runner.head(m).parts if m in needed else WHOLE for m in range(len(self.costs))]
         height, width = lr.shape[-2:]
         costs = self.costs if self.routing.cost == "latency" else self._work
-        return plan_tiles(choice, height, width, self.patch_size, self.halo, costs, max_tile, self._call_pixels, parts)
+        layout = height, width, self.patch_size, self.halo
+        return plan_tiles(choice, *layout, costs, self.max_tile, self._call_pixels, parts, max_pixels)
 
     def _set_routing(self, routing: Routing) -> None:
         self.routing, self.costs = routing, subnet_costs(self.supernet, routing.cost, self.runner.precision)

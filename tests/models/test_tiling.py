@@ -104,6 +104,14 @@ def test_patches_of_one_subnet_become_one_tile_of_any_rectangle():
     assert (tile.bottom, tile.right, tile.window_area) == (90, 150, 90 * 150)
 
 
+@pytest.mark.parametrize(("max_pixels", "longest"), [(0, 32), (72 * 40, 64), (20_000, 192)])
+def test_no_window_of_joined_patches_is_too_large_for_the_memory_whatever_its_shape(max_pixels, longest):
+    tiles = plan_tiles(np.zeros((3, 9), dtype=int), 96, 288, 32, 4, COSTS, 288, max_pixels=max_pixels)
+    assert sum((tile.bottom - tile.top) * (tile.right - tile.left) for tile in tiles) == 96 * 288
+    assert max(tile.right - tile.left for tile in tiles) == longest
+    assert max(tile.window_area for tile in tiles) <= max(max_pixels, 40 * 40)
+
+
 def test_large_images_are_cut_into_blocks_of_equal_size():
     tiles = plan_tiles(np.zeros((9, 9), dtype=int), 288, 288, 32, 4, COSTS, 256)
     assert sorted({tile.bottom - tile.top for tile in tiles}) == [128, 160]
