@@ -15,17 +15,18 @@ Rivals, all with the same weights and in the same process, taking turns:
     ours        routed, tiles joined
 The floor is Σ n_m t_m: LR pixels under subnet m times its time per pixel in its best window, without a halo.
 
-Times are medians after a warm-up. `--clock cpu` counts the process's CPU time, for machines that others use too: give
-it `--threads 1`.
+All calls take turns, those of the floor too, and a ratio is the median of the turns' own ratios, after a warm-up: what
+else the machine does slows both sides of it. `--clock cpu` counts the process's CPU time, for machines that others use
+too: give it `--threads 1`.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from photographs import as_tensor, image_files, read_hr
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -65,6 +67,7 @@ SUPERNETS: dict[str, dict[str, Any]] = {
 FLOOR_WINDOWS = ((4, 32), (1, 64), (1, 96), (1, 128))  # batch, side: what a subnet's best time is sought among
 
 Call = Callable[[], object]
+Turns = NDArray[np.float64]  # milliseconds of one call in each turn
 
 
 @dataclass
@@ -74,16 +77,17 @@ class Clock:
     now: Callable[[], float]
     device: torch.device
 
-    def run(self, calls: dict[str, Call], repeats: int, warm_up: bool = True) -> dict[str, float]:
-        """Median time of each call, over `repeats` turns."""
+    def run(self, calls: dict[str, Call], repeats: int, warm_up: bool = True) -> dict[str, Turns]:
+        """The times of each call, in `repeats` turns."""
         times: dict[str, list[float]] = {name: [] for name in calls}
-        for turn in range(repeats + warm_up):
-            for name, call in calls.items():
-                start = self._at()
-                call()
-                if turn >= warm_up:
+        with tqdm(total=(repeats + warm_up) * len(calls), desc="calls", leave=False) as bar:
+            for _ in range(repeats + warm_up):
+                for name, call in calls.items():
+                    start = self._at()
+                    call()
                     times[name].append(1000 * (self._at() - start))
-        return {name: statistics.median(values) for name, values in times.items()}
+                    bar.update()
+        return {name: np.array(values[warm_up:]) for name, values in times.items()}
 
     def _at(self) -> float:
         return seconds_at(self.device, self.now)
@@ -191,21 +195,33 @@ def routed_calls(supernet: DynamicNetwork, lr: Tensor, thresholds: list[float], 
     }
 
 
-def best_times(supernet: DynamicNetwork, clock: Clock, repeats: int) -> list[float]:
-    """t_m: milliseconds per LR pixel of each subnet, in its best window without a halo."""
-    best = []
-    for subnet in tqdm(supernet.subnets, desc="floor", unit="subnet", leave=False):
-        network = ready(supernet.extract(subnet))
-        windows = {str(s): torch.rand(s[0], 3, s[1], s[1], device=clock.device) for s in FLOOR_WINDOWS}
-        windows = {name: window.contiguous(memory_format=torch.channels_last) for name, window in windows.items()}
+class Floor:
+    """What the patches would cost, each under its subnet in that subnet's best window, without a halo."""
 
-        def run(window: Tensor, network: nn.Module = network) -> object:
-            with torch.inference_mode():
-                return network(window)
+    def __init__(self, supernet: DynamicNetwork, device: torch.device) -> None:
+        networks = [ready(supernet.extract(subnet)) for subnet in supernet.subnets]
+        windows = [torch.rand(batch, 3, side, side, device=device) for batch, side in FLOOR_WINDOWS]
+        windows = [window.contiguous(memory_format=torch.channels_last) for window in windows]
 
-        found = clock.run({name: (lambda w=window: run(w)) for name, window in windows.items()}, repeats)  # type: ignore[misc]
-        best.append(min(found[name] / (window.numel() / 3) for name, window in windows.items()))
-    return best
+        @torch.inference_mode()
+        def run(network: nn.Module, window: Tensor) -> object:
+            return network(window)
+
+        self.calls = {
+            f"floor {m} {w}": functools.partial(run, network, window)
+            for m, network in enumerate(networks)
+            for w, window in enumerate(windows)
+        }
+        self._pixels = np.array([[batch * side**2] for batch, side in FLOOR_WINDOWS])
+        self._subnets = len(networks)
+
+    def per_pixel(self, times: dict[str, Turns]) -> list[Turns]:
+        """t_m: milliseconds per LR pixel of each subnet in each turn, in the window that is best over all turns."""
+        best = []
+        for m in range(self._subnets):
+            by_window = np.array([times[f"floor {m} {w}"] for w in range(len(FLOOR_WINDOWS))]) / self._pixels
+            best.append(by_window[np.median(by_window, axis=1).argmin()])
+        return best
 
 
 def overhead(supernet: DynamicNetwork, lr: Tensor, thresholds: list[float], halo: int, clock: Clock) -> float:
@@ -216,33 +232,35 @@ def overhead(supernet: DynamicNetwork, lr: Tensor, thresholds: list[float], halo
     watches = [Stopwatch(network, clock) for network in runner._networks.values()]
     runner._networks.update(zip(runner._networks, watches, strict=True))
     total = clock.run({"ours": lambda: upscaler(lr)}, 1, warm_up=False)["ours"]
-    return 1 - sum(watch.total for watch in watches) / total
+    return 1 - sum(watch.total for watch in watches) / float(total[0])
 
 
 def compare(
     supernet: DynamicNetwork, images: list[Tensor], arguments: argparse.Namespace, clock: Clock
 ) -> dict[str, Any]:
     """All that is measured, as plain types."""
-    best = best_times(supernet, clock, arguments.repeats)
     cuts = {share: thresholds_for(share, images, supernet) for share in arguments.shares}
+    floor = Floor(supernet, clock.device)
     rows = []
     for lr in tqdm(images, desc="images", unit="image", leave=False):
-        calls = fixed_calls(supernet, lr, arguments.halo)
+        calls: dict[str, Call] = {**floor.calls, **fixed_calls(supernet, lr, arguments.halo)}
         for share, thresholds in cuts.items():
             routed = routed_calls(supernet, lr, thresholds, arguments.halo)
             calls.update({f"{name}@{share}": call for name, call in routed.items()})
-        found = clock.run(calls, arguments.repeats)
-        fixed = {name: found[name] for name in ("stock", "dense", "dense_bf16", "ours_full")}
+        times = clock.run(calls, arguments.repeats)
+        per_pixel = floor.per_pixel(times)
         for share, thresholds in cuts.items():
             report = DynamicUpscaler(supernet, thresholds, PATCH, halo=arguments.halo)(lr)[1]
             choice = np.kron(report.choice, np.ones((PATCH, PATCH), np.int64))[: lr.shape[1], : lr.shape[2]]
-            row: dict[str, Any] = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share, **fixed}
-            row |= {name: found[f"{name}@{share}"] for name in ("patches", "one_size", "ours", "ours_bf16")}
+            turns = {name: times[name] for name in ("stock", "dense", "dense_bf16", "ours_full")}
+            turns |= {name: times[f"{name}@{share}"] for name in ("patches", "one_size", "ours", "ours_bf16")}
+            turns["floor"] = sum(np.count_nonzero(choice == m) * t for m, t in enumerate(per_pixel))
+            row: dict[str, Any] = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share}
             row["flops_share_run"] = report.flops_share_run
-            row["floor"] = float(np.array(best)[choice].sum())
             row["overhead"] = overhead(supernet, lr, thresholds, arguments.halo, clock)
+            row["milliseconds"] = {name: found.tolist() for name, found in turns.items()}
             rows.append(row)
-    return {"environment": environment(arguments), "best_us_per_pixel": [1000 * t for t in best], "rows": rows}
+    return {"environment": environment(arguments), "rows": rows}
 
 
 def environment(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -251,13 +269,20 @@ def environment(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """What the issue asks for, row by row."""
+    """What is told of each image and share, row by row."""
     head = ["FLOPs", "run", "/stock", "/dense", "/floor", "patches/ours", "one size/ours", "overhead", "full/dense"]
+    head.append("bf16/dense bf16")
     lines = [" | ".join(head)]
     for row in rows:
-        share, ours = row["flops_share"], row["ours"]
-        cells = [share, row["flops_share_run"], ours / row["stock"], ours / row["dense"], ours / row["floor"]]
-        cells += [row["patches"] / ours, row["one_size"] / ours, row["overhead"], row["ours_full"] / row["dense"]]
+        turns = {name: np.array(found) for name, found in row["milliseconds"].items()}
+
+        def over(name: str, other: str, turns: dict[str, Turns] = turns) -> float:
+            return float(np.median(turns[name] / turns[other]))
+
+        cells = [row["flops_share"], row["flops_share_run"]]
+        cells += [over("ours", other) for other in ("stock", "dense", "floor")]
+        cells += [over("patches", "ours"), over("one_size", "ours"), row["overhead"], over("ours_full", "dense")]
+        cells.append(over("ours_bf16", "dense_bf16"))
         lines.append(" | ".join(f"{cell:.3f}".rjust(len(name)) for name, cell in zip(head, cells, strict=True)))
     return "\n".join(lines)
 

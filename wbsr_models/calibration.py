@@ -24,7 +24,7 @@ from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_data.difficulty import classify
 from wbsr_data.difficulty import thresholds as quantiles
 from wbsr_models.edge_routing import EdgeTable
-from wbsr_models.patch_errors import Errors, Load, Network, measure, score
+from wbsr_models.patch_errors import Errors, Load, Network, Scored, measure, score
 from wbsr_models.tile_runner import bicubic
 from wbsr_models.tiling import DEFAULT_HALO
 
@@ -105,13 +105,7 @@ def calibrate(
     settings = settings or CalibrationSettings()
     rng = np.random.default_rng(settings.seed)
     chosen = np.sort(rng.permutation(count)[: settings.images])
-    bar = tqdm(chosen.tolist(), desc="Scoring patches", unit="image")
-    scored = [one for one in (score(load(number), number, supernet.scale, patch_size) for number in bar) if one]
-    if not scored:
-        raise ValueError(
-            f"HR images must be at least {patch_size * supernet.scale} pixels high and wide for one patch, "
-            f"got {len(chosen)} that are all smaller"
-        )
+    scored = _scored(load, chosen.tolist(), supernet.scale, patch_size)
     scores = np.concatenate([one.scores for one in scored])
     if thresholds is None:
         thresholds = quantiles(scores, settings.num_classes).tolist()
@@ -146,6 +140,18 @@ def calibrate(
         tuple(measured.tolist()),
         table,
     )
+
+
+def _scored(load: Load, chosen: Sequence[int], scale: int, patch_size: int) -> list[Scored]:
+    """The LR images of these HR images and the scores of their patches, without those smaller than a patch."""
+    bar = tqdm(chosen, desc="Scoring patches", unit="image")
+    scored = [one for one in (score(load(number), number, scale, patch_size) for number in bar) if one]
+    if not scored:
+        raise ValueError(
+            f"HR images must be at least {patch_size * scale} pixels high and wide for one patch, "
+            f"got {len(chosen)} that are all smaller"
+        )
+    return scored
 
 
 def _edge_bounds(scores: NDArray[np.float32], bins: int) -> tuple[float, ...]:

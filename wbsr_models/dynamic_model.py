@@ -170,6 +170,7 @@ class DynamicSRModel(SharedValidation):
             class_shares=class_shares,
             memory_mb=options.memory_mb,
             precision=options.precision,
+            compile=options.compile,
             self_ensemble=options.self_ensemble,
             edge_table=self.edge_table,
         )

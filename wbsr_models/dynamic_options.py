@@ -32,12 +32,12 @@ class DynamicOptions:
     `budget` lets a test measure each of them, after what `routing` says (for `budget` and `eq16`: the first); a list as
     `eta` likewise, by routing `arm`. `budget_over` says what a budget is kept over: every `image`, the default for one
     number, or the mean of the test `set`, for a list.
-    `halo`, `max_tile`, `precision`, `memory_mb` and `self_ensemble` are those of `DynamicUpscaler`. `patch_size` in LR
-    pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare` lets a test also
-    measure the full network, every subnet, the full network on whole images (`dense`) and `bicubic`, as a list of
-    budgets does; `save_map` saves the subnet map beside each SR image. `protocol` is how images are tested: `whole`, or
-    `classsr` as ClassSR and ARM do, by patches of 32 LR pixels, without the borders that these leave
-    (`wbsr_models.protocol`).
+    `halo`, `max_tile`, `precision`, `memory_mb`, `compile` and `self_ensemble` are those of `DynamicUpscaler`.
+    `patch_size` in LR pixels and `thresholds` (K-1 scores) are known from training and need not be given; `compare`
+    lets a test also measure the full network, every subnet, the full network on whole images (`dense`) and `bicubic`,
+    as a list of budgets does; `save_map` saves the subnet map beside each SR image. `protocol` is how images are
+    tested: `whole`, or `classsr` as ClassSR and ARM do, by patches of 32 LR pixels, without the borders that these
+    leave (`wbsr_models.protocol`).
     """
 
     routing: str = "paper"
@@ -50,6 +50,7 @@ class DynamicOptions:
     max_tile: int = 256
     precision: Precision = "float32"
     memory_mb: float | None = None
+    compile: bool = False
     self_ensemble: bool = False
     patch_size: int | None = None
     thresholds: tuple[float, ...] | None = None

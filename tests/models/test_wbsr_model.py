@@ -273,6 +273,9 @@ def test_the_settings_of_the_engine_reach_validation():
     assert torch.equal(model.output, expected)
     assert not torch.equal(model.output, plain)
     opt = options()
+    opt["val"] = {"dynamic": {"routing": "full", "compile": True}}
+    assert WBSRModel(opt)._make_upscaler(None).runner.compile
+    opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "memory_mb": 0.001}}
     with pytest.raises(ValueError, match="memory_mb must be at least"):
         WBSRModel(opt)._make_upscaler(None)(model.lq)

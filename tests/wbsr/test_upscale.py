@@ -265,6 +265,19 @@ def test_a_bad_picture_is_told_and_the_others_go_on(folder, weights, capsys):
     assert [image["input"] for image in report["images"]] == ["in/good.png", "in/zoo.png"]
 
 
+def test_networks_are_compiled_where_it_is_asked_for(folder, weights, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: asked.append(options))
+    Image.fromarray(pixels()).save(folder / "a.png")
+    given = ("a.png", "-o", "out", "--overwrite", "--subnet", "w4d2", "--report", "r.json")
+    assert run(*given, weights=weights) == 0
+    assert not asked
+    assert not json.loads((folder / "r.json").read_text())["settings"]["compile"]
+    assert run(*given, "--compile", weights=weights) == 0
+    assert asked == [{"dynamic": True}]
+    assert json.loads((folder / "r.json").read_text())["settings"]["compile"]
+
+
 def test_the_report_counts_patches_and_flops(folder, weights):
     Image.fromarray(pixels()).save(folder / "a.png")
     assert run("a.png", "-o", "b.png", "--subnet", "w4d2", "--report", "r.json", weights=weights) == 0

@@ -57,10 +57,10 @@ def measure(
         row, col = int(pairs.index.y[candidate]), int(pairs.index.x[candidate])
         k = int(pairs.index.difficulty[candidate]) - 1
         side, scale = pairs.patch_size, pairs.scale
-        target = _luma(hr[row * scale : (row + side) * scale, col * scale : (col + side) * scale])
+        target = luma(hr[row * scale : (row + side) * scale, col * scale : (col + side) * scale])
         pixels[k] += target.size
         for method, sr in methods.upscale(lr, row, col).items():
-            error = np.abs(_luma(sr) - target)
+            error = np.abs(luma(sr) - target)
             squared[method][k] += np.square(error).sum()
             wrong[method][k] += np.count_nonzero(error > error_level)
     return {
@@ -128,7 +128,7 @@ def _choose(index: PatchIndex, samples: int) -> NDArray[np.int64]:
     return candidates[np.argsort(index.image[candidates], kind="stable")]
 
 
-def _luma(bgr: Bytes) -> NDArray[np.float64]:
+def luma(bgr: Bytes) -> NDArray[np.float64]:
     """(H, W) luma of BT.601, 16-235, as BasicSR's PSNR-Y has it."""
     luma: NDArray[np.float64] = bgr @ np.array([24.966, 128.553, 65.481]) / 255 + 16
     return luma

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wbsr.analyze.quality import luma
 from wbsr_data.gradient import gradient_score
 from wbsr_models.subnet_map import draw_subnet_map
 from wbsr_models.upscaler import DynamicUpscaler
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 Panel = tuple[str, NDArray[Any], str | None]  # title, picture, colour map of a single channel
-LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # BT.601, as PSNR-Y
 
 
 def projection(checkpoint: Path, pair: Path, name: str, scale: int, path: Path) -> None:
@@ -63,7 +63,7 @@ def errors(without: Path, with_loss: Path, pair: Path, name: str, scale: int, pa
     for checkpoint in (without, with_loss):
         upscaler = DynamicUpscaler.from_checkpoint(checkpoint)
         sr, report = upscaler(_tensor(lr))
-        found.append(np.abs((_pixels(sr).astype(np.float64) - hr) @ LUMA))
+        found.append(np.abs(luma(_pixels(sr)[..., ::-1]) - luma(hr[..., ::-1])))
     plain, ours = found
     top = float(np.percentile(plain, 99))
     psnr = [10 * np.log10(255**2 / np.square(error).mean()) for error in found]

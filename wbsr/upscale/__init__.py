@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
         class_shares=metadata.class_shares,
         memory_mb=arguments.memory,
         precision=arguments.precision,
+        compile=arguments.compile,
         self_ensemble=arguments.self_ensemble,
         edge_table=metadata.edge_table,
     )
@@ -103,6 +104,7 @@ def _settings(arguments: argparse.Namespace, weights: Path, routing: Routing) ->
         "tile": arguments.tile,
         "halo": arguments.halo,
         "precision": arguments.precision,
+        "compile": arguments.compile,
         "self_ensemble": arguments.self_ensemble,
     }
 
@@ -151,6 +153,9 @@ def parser() -> argparse.ArgumentParser:
     )
     running.add_argument("--memory", type=float, help="MB for batches and result (default: by the device)")
     running.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the networks")
+    running.add_argument(
+        "--compile", action="store_true", help="run the networks through torch.compile; slower on a CPU, see the docs"
+    )
     running.add_argument(
         "--self-ensemble", action="store_true", help="mean over 8 flips and turns, at 8 times the cost"
     )
