@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_models.edge_routing import BICUBIC
 from wbsr_models.memory import MEGABYTE, bytes_per_pixel, default_megabytes, keep_freed_blocks
 from wbsr_models.precision import Precision, dtype_of, ready
 from wbsr_models.tiling import Tile
-from wbsr_models.trimming import NO_MARGINS, Head, Margins, find_head, trim
+from wbsr_models.trimming import NO_MARGINS, Head, Margins, find_head, same_head, trim
 
 CanvasDevice = Literal["auto", "cpu", "same"]
 
@@ -155,13 +156,19 @@ class TileRunner:
                 network, self._heads[index] = _Bicubic(self.supernet.scale), Head()
             elif margins == NO_MARGINS:
                 network = self.supernet.extract(self.supernet.subnets[index])
-                whole = self.compile or self.self_ensemble
-                self._heads[index] = Head() if whole else find_head(network, self.supernet.in_channels)
+                self._heads[index] = self._find_head(index, network)
                 network = ready(network, self.precision, self.compile, self.self_ensemble)
             else:
                 network = trim(self.network(index), self.head(index).stages, margins)
             self._networks[index, margins] = network
         return self._networks[index, margins]
+
+    def _find_head(self, index: int, network: nn.Module) -> Head:
+        if self.compile or self.self_ensemble:
+            return Head()
+        flops = self.supernet.flops[self.supernet.subnets[index]] / REFERENCE_PATCH**2
+        known = (same_head(head, network, flops) for number, head in self._heads.items() if number != BICUBIC)
+        return next(filter(None, known), None) or find_head(network, self.supernet.in_channels)
 
     def head(self, index: int) -> Head:
         """What of the network of subnet number `index` is trimmed."""

@@ -89,6 +89,25 @@ def find_head(network: nn.Module, in_channels: int = 3) -> Head:
     return Head()
 
 
+def same_head(head: Head, network: nn.Module, flops: float) -> Head | None:
+    """The head of `network`, of the architecture whose head at another width or depth is `head`; None where it has to
+    be looked for. The trial runs, which take longer than a small image, are spared.
+
+    Args:
+        head: of the other network.
+        network: of any width and depth.
+        flops: of `network`, for each pixel of its input.
+    """
+    if not head.stages:
+        return head
+    named = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
+    last = named[-len(head.stages) :]
+    same = [(stage.name, stage.radius) for stage in head.stages] == [(name, _radius(layer)) for name, layer in last]
+    if not (same and all(_plain(layer) for _, layer in last)):
+        return None
+    return Head(head.stages, _parts(network, head.stages, flops))
+
+
 def trim(network: nn.Module, stages: Sequence[Stage], margins: Margins) -> nn.Module:
     """`network` for windows with these margins around their tile, whose output of the tile is the same.
 

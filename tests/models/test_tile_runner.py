@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wbsr_arch import Supernet
+from wbsr_arch.cost import count_flops
 from wbsr_models.memory import MEGABYTE, bytes_per_pixel, keep_freed_blocks
 from wbsr_models.tile_runner import TileRunner
 from wbsr_models.tiling import plan_tiles
@@ -60,6 +61,7 @@ class OneNetwork:
 
     def __init__(self, network):
         self.network = network
+        self.flops = dict.fromkeys(self.subnets, count_flops(network))
 
     def extract(self, subnet=None):
         return self.network

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from wbsr_arch import Supernet
 from wbsr_arch.backbone import build
-from wbsr_arch.cost import dry_run
+from wbsr_arch.cost import count_flops, dry_run
 from wbsr_models.tile_runner import TileRunner
 from wbsr_models.tiling import Tile, plan_tiles
-from wbsr_models.trimming import NO_MARGINS, WHOLE, Head, find_head, trim
+from wbsr_models.trimming import NO_MARGINS, WHOLE, Head, find_head, same_head, trim
 from wbsr_models.upscaler import DynamicUpscaler
 
 COLOURS = {"num_in_ch": 3, "num_out_ch": 3}
@@ -158,6 +158,41 @@ def test_a_trimmed_network_shares_its_weights_and_leaves_the_whole_one_as_it_was
     assert {id(p) for p in trimmed.parameters()} == {id(p) for p in network.parameters()}
     assert torch.equal(network(x), before)
     assert trimmed.body is network.body
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_head_holds_for_other_widths_and_depths_or_is_looked_for_again(name):
+    depth = {"SRVGGNetCompact": "num_conv"}.get(BACKBONES[name]["type"], "num_block")
+    small, large = network_of(name), build({**BACKBONES[name], "num_feat": 16, depth: 3}).eval()
+    expected = find_head(large)
+    found = same_head(find_head(small), large, count_flops(large) / 32**2)
+    if name == "SRVGGNetCompact x4":  # numbers its last layer by the depth
+        assert found is None
+    else:
+        assert found.stages == expected.stages
+        assert found.parts == pytest.approx(expected.parts)
+
+
+def test_a_head_is_not_taken_over_by_a_network_with_other_layers():
+    head = find_head(network_of("MSRResNet x4"))
+    assert same_head(head, network_of("MSRResNet x2"), 1.0) is None
+    wider = network_of("MSRResNet x4")
+    wider.conv_hr = nn.Conv2d(6, 6, 5, padding=2)
+    assert same_head(head, wider, 1.0) is None
+    wider.conv_hr = nn.Conv2d(6, 6, 3, padding=1, padding_mode="reflect")
+    assert same_head(head, wider, 1.0) is None
+    assert same_head(Head(), wider, 1.0) == Head()
+
+
+def test_a_head_is_looked_for_once_for_all_subnets(supernet, monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        "wbsr_models.tile_runner.find_head", lambda *arguments: looked.append(1) or find_head(*arguments)
+    )
+    runner = TileRunner(supernet)
+    heads = [runner.head(index) for index in range(4)]
+    assert len(looked) == 1
+    assert heads == [find_head(supernet.extract(subnet)) for subnet in supernet.subnets]
 
 
 @pytest.fixture(scope="module")
