@@ -264,7 +264,7 @@ def compare(
 
 
 def environment(arguments: argparse.Namespace) -> dict[str, Any]:
-    given = {name: value if isinstance(value, (int, list)) else str(value) for name, value in vars(arguments).items()}
+    given = {name: value.name if isinstance(value, Path) else value for name, value in vars(arguments).items()}
     return {"torch": torch.__version__, "machine": platform.machine(), "load": os.getloadavg(), "arguments": given}
 
 
