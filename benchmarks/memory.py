@@ -18,6 +18,7 @@ import torch
 
 from wbsr_arch.supernet import Supernet
 from wbsr_data.gradient import gradient_score
+from wbsr_models.tiling import DEFAULT_HALO
 from wbsr_models.upscaler import DynamicUpscaler
 
 PATCH, CLASSES = 32, 10
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1920, help="LR pixels")
     parser.add_argument("--memory-mb", type=float)
     parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
-    parser.add_argument("--halo", type=int, default=2, help="LR pixels")
+    parser.add_argument("--halo", type=int, default=DEFAULT_HALO, help="LR pixels")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     backbone = {"type": "MSRResNet", "num_feat": 64, "num_block": 16, "upscale": 4}
