@@ -152,7 +152,12 @@ def parser() -> argparse.ArgumentParser:
         "--halo", type=int, default=DEFAULT_HALO, help="LR pixels around a tile (default: %(default)s)"
     )
     running.add_argument("--memory", type=float, help="MB for batches and result (default: by the device)")
-    running.add_argument("--precision", choices=("float32", "bf16", "fp16"), default="float32", help="of the networks")
+    running.add_argument(
+        "--precision",
+        choices=("float32", "bf16", "fp16"),
+        default="float32",
+        help="of the networks; bf16 is fast on CPUs that know it, fp16 on GPUs alone (default: %(default)s)",
+    )
     running.add_argument(
         "--compile", action="store_true", help="run the networks through torch.compile; slower on a CPU, see the docs"
     )
