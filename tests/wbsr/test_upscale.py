@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import threading
 import zlib
 
 import cv2
@@ -16,6 +17,7 @@ from wbsr import cli
 from wbsr.shipped import find_weights
 from wbsr.upscale.picture import bicubic, to_tensor
 from wbsr.upscale.reading import read_picture
+from wbsr.upscale.writing import write_picture
 from wbsr_arch import Supernet
 from wbsr_models import DynamicUpscaler
 from wbsr_models.checkpoint import Metadata
@@ -327,6 +329,28 @@ def test_a_failing_write_leaves_no_file(folder, weights, monkeypatch):
     monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
     assert run("a.png", "-o", "out", weights=weights) == 1
     assert list((folder / "out").iterdir()) == []
+
+
+def test_a_picture_is_written_while_the_next_is_upscaled(folder, weights, monkeypatch):
+    for name in "abc":
+        Image.fromarray(pixels()).save(folder / "in" / f"{name}.png")
+    began = threading.Event()
+
+    def reading(path):
+        if path.name == "b.png":
+            began.set()
+        return read_picture(path)
+
+    def writing(picture, path):
+        assert began.wait(timeout=60)
+        write_picture(picture, path)
+
+    monkeypatch.setattr("wbsr.upscale.run.read_picture", reading)
+    monkeypatch.setattr("wbsr.upscale.run.write_picture", writing)
+    assert run("in", "-o", "out", "--report", "r.json", weights=weights) == 0
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "b.png", "c.png"]
+    report = json.loads((folder / "r.json").read_text())
+    assert [image["input"] for image in report["images"]] == ["in/a.png", "in/b.png", "in/c.png"]
 
 
 @pytest.mark.parametrize(

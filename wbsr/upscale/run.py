@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from wbsr_models.upscaler import DynamicUpscaler, Report
 
 MAPS = ("subnets", "scores")
 COMPARISON = "compare"
+
+_EXPECTED = (ValueError, OSError, MemoryError, torch.cuda.OutOfMemoryError)
+_WRITERS = 2  # threads, and pictures that wait for one: each holds its result in memory
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,13 @@ class Outcome:
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
 
+    def note(self, job: Job, written: Future[dict[str, Any]]) -> None:
+        """Wait for one job, and note its entry or why it failed."""
+        try:
+            self.done.append(written.result())
+        except _EXPECTED as error:
+            self.failed.append({"input": str(job.source), "error": str(error) or type(error).__name__})
+
     def save(self, path: Path, settings: dict[str, Any]) -> None:
         """Write the JSON report."""
         content = {"settings": settings, "images": self.done, "failed": self.failed}
@@ -51,23 +63,36 @@ class Outcome:
 
 
 def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, extras: Extras) -> Outcome:
-    """Upscale every job's picture; a picture that can't be is noted in the outcome."""
+    """Upscale every job's picture; a picture that can't be is noted in the outcome.
+
+    While one is upscaled, those before it are encoded and written: PNG takes as long as a small network.
+    """
     outcome = Outcome()
-    for job in tqdm(jobs, desc="Upscaling", unit="picture", disable=len(jobs) == 1):
-        try:
-            outcome.done.append(upscale_one(job, upscaler, extras))
-        except (ValueError, OSError, MemoryError, torch.cuda.OutOfMemoryError) as error:
-            reason = str(error) or type(error).__name__
-            outcome.failed.append({"input": str(job.source), "error": reason})
+    waiting: deque[tuple[Job, Future[dict[str, Any]]]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        for job in tqdm(jobs, desc="Upscaling", unit="picture", disable=len(jobs) == 1):
+            written: Future[dict[str, Any]] = Future()
+            try:
+                entry, files = upscale_one(job, upscaler, extras)
+                written = writers.submit(_write, entry, files)
+            except _EXPECTED as error:
+                written.set_exception(error)
+            waiting.append((job, written))
+            while len(waiting) > _WRITERS:
+                outcome.note(*waiting.popleft())
+        for job, written in waiting:
+            outcome.note(job, written)
     return outcome
 
 
-def upscale_one(job: Job, upscaler: DynamicUpscaler, extras: Extras) -> dict[str, Any]:
-    """Upscale one picture and write what is asked for; returns its entry in the report.
+def upscale_one(
+    job: Job, upscaler: DynamicUpscaler, extras: Extras
+) -> tuple[dict[str, Any], list[tuple[Picture, Path]]]:
+    """Upscale one picture; returns its entry in the report, and what is to be written where.
 
     Raises:
         ValueError: it can't be read or written in that format, or something is there already.
-        OSError: reading or writing failed.
+        OSError: reading failed.
     """
     if not extras.overwrite:
         for path in (job.target, *map(job.beside, extras.kinds)):
@@ -79,11 +104,16 @@ def upscale_one(job: Job, upscaler: DynamicUpscaler, extras: Extras) -> dict[str
     sr, report = upscaler(lr.to(next(upscaler.supernet.parameters()).device))
     result = from_tensor(sr, picture)
     del sr
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(result, job.target)
-    for kind in extras.kinds:
-        write_picture(_extra(kind, picture, result, report, upscaler), job.beside(kind))
-    return _entry(job, picture, report, upscaler)
+    beside = [(_extra(kind, picture, result, report, upscaler), job.beside(kind)) for kind in extras.kinds]
+    return _entry(job, picture, report, upscaler), [(result, job.target), *beside]
+
+
+def _write(entry: dict[str, Any], files: Sequence[tuple[Picture, Path]]) -> dict[str, Any]:
+    """Write one job's pictures, and pass on its entry in the report."""
+    for picture, path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_picture(picture, path)
+    return entry
 
 
 def _entry(job: Job, picture: Picture, report: Report, upscaler: DynamicUpscaler) -> dict[str, Any]:
