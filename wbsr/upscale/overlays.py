@@ -15,6 +15,7 @@ from wbsr_models.subnet_map import NO_SUBNET, add_legend, draw_score_map, draw_s
 from wbsr_models.upscaler import DynamicUpscaler, Report
 
 _SCORE_STEPS = 5  # of the legend
+_PAPER = (255, 255, 255)  # a box that is not seen
 
 
 def subnet_overlay(result: Picture, report: Report, upscaler: DynamicUpscaler) -> Picture:
@@ -50,7 +51,7 @@ def score_overlay(picture: Picture, result: Picture, upscaler: DynamicUpscaler) 
 def comparison(picture: Picture, result: Picture, scale: int) -> Picture:
     """Bicubic on the left, SR on the right, labelled; 8 bits, without alpha."""
     sides = {"bicubic": _eight_bit_bgr(bicubic(picture, scale)), "SR": _eight_bit_bgr(result)}
-    labelled = [add_legend(image, [((0, 0, 0), label)]) for label, image in sides.items()]
+    labelled = [add_legend(image, [(_PAPER, label)]) for label, image in sides.items()]
     return _from_bgr(np.hstack(labelled))
 
 
