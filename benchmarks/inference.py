@@ -30,22 +30,20 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from photographs import as_tensor, image_files, read_hr
 from torch import Tensor, nn
 from tqdm import tqdm
+from turns import Call, Clock, Turns
 
 from wbsr import compat
 
 compat.install()
 
-from wbsr.devices import seconds_at  # noqa: E402
 from wbsr_arch.dynamic import DynamicNetwork  # noqa: E402
 from wbsr_arch.supernet import Supernet  # noqa: E402
 from wbsr_data.bicubic import crop_to_multiple, resize  # noqa: E402
@@ -54,9 +52,8 @@ from wbsr_models.loading import load_supernet  # noqa: E402
 from wbsr_models.memory import keep_freed_blocks  # noqa: E402
 from wbsr_models.precision import dtype_of, ready  # noqa: E402
 from wbsr_models.routing import route_by_class  # noqa: E402
-from wbsr_models.tile_runner import TileRunner  # noqa: E402
 from wbsr_models.tiling import DEFAULT_HALO  # noqa: E402
-from wbsr_models.upscaler import DynamicUpscaler  # noqa: E402
+from wbsr_models.upscaler import DynamicUpscaler, Report  # noqa: E402
 
 PATCH, STRIDE, CLASSES = 32, 28, 10
 BACKBONE = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "upscale": 4}
@@ -65,32 +62,6 @@ SUPERNETS: dict[str, dict[str, Any]] = {
     "RCAN": {"backbone": {"type": "RCAN", "num_group": 10, "num_block": 20, **BACKBONE}, "depths": [5, 10, 20]},
 }
 FLOOR_WINDOWS = ((4, 32), (1, 64), (1, 96), (1, 128))  # batch, side: what a subnet's best time is sought among
-
-Call = Callable[[], object]
-Turns = NDArray[np.float64]  # milliseconds of one call in each turn
-
-
-@dataclass
-class Clock:
-    """Runs calls in turns and keeps their times in milliseconds."""
-
-    now: Callable[[], float]
-    device: torch.device
-
-    def run(self, calls: dict[str, Call], repeats: int, warm_up: bool = True) -> dict[str, Turns]:
-        """The times of each call, in `repeats` turns."""
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        with tqdm(total=(repeats + warm_up) * len(calls), desc="calls", leave=False) as bar:
-            for _ in range(repeats + warm_up):
-                for name, call in calls.items():
-                    start = self._at()
-                    call()
-                    times[name].append(1000 * (self._at() - start))
-                    bar.update()
-        return {name: np.array(values[warm_up:]) for name, values in times.items()}
-
-    def _at(self) -> float:
-        return seconds_at(self.device, self.now)
 
 
 class Stopwatch(nn.Module):
@@ -101,9 +72,9 @@ class Stopwatch(nn.Module):
         self.network, self.clock, self.total = network, clock, 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        start = self.clock._at()
+        start = self.clock.now()
         y: Tensor = self.network(x)
-        self.total += 1000 * (self.clock._at() - start)
+        self.total += self.clock.now() - start
         return y
 
 
@@ -177,18 +148,19 @@ def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int) -> dict[str, Ca
     }
 
 
-def routed_calls(supernet: DynamicNetwork, lr: Tensor, thresholds: list[float], halo: int) -> dict[str, Call]:
-    """The runs under one share."""
-    networks = [supernet.extract(subnet) for subnet in supernet.subnets]
+def routed_calls(
+    joined: DynamicUpscaler, lr: Tensor, thresholds: list[float], stock: Sequence[nn.Module]
+) -> dict[str, Call]:
+    """The runs under one share; `joined` is ours, `stock` are the subnets as BasicSR builds them."""
+    supernet, halo = joined.supernet, joined.halo
 
     def route(score: float) -> int:
-        return int(route_by_class(1 + np.searchsorted(thresholds, score, side="right"), CLASSES, len(networks)))
+        return int(route_by_class(1 + np.searchsorted(thresholds, score, side="right"), CLASSES, len(stock)))
 
-    joined = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo)
     apart = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo, max_tile=PATCH)
     half = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo, precision="bf16")
     return {
-        "patches": lambda: one_patch_at_a_time(networks, lr, route, supernet.scale),
+        "patches": lambda: one_patch_at_a_time(stock, lr, route, supernet.scale),
         "one_size": lambda: apart(lr),
         "ours": lambda: joined(lr),
         "ours_bf16": lambda: half(lr),
@@ -224,15 +196,15 @@ class Floor:
         return best
 
 
-def overhead(supernet: DynamicNetwork, lr: Tensor, thresholds: list[float], halo: int, clock: Clock) -> float:
-    """Share of the time of ours that is spent outside networks."""
-    upscaler = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo)
-    runner: TileRunner = upscaler.runner
-    upscaler(lr)
-    watches = [Stopwatch(network, clock) for network in runner._networks.values()]
-    runner._networks.update(zip(runner._networks, watches, strict=True))
-    total = clock.run({"ours": lambda: upscaler(lr)}, 1, warm_up=False)["ours"]
-    return 1 - sum(watch.total for watch in watches) / float(total[0])
+def watched_run(upscaler: DynamicUpscaler, lr: Tensor, clock: Clock) -> tuple[Report, float]:
+    """What a run does of an upscaler that has run before, and the share of its time that is spent outside networks."""
+    networks = upscaler.runner._networks
+    watches = {key: Stopwatch(network, clock) for key, network in networks.items()}
+    networks.update(watches)
+    start = clock.now()
+    _, report = upscaler(lr)
+    total = clock.now() - start
+    return report, 1 - sum(watch.total for watch in watches.values()) / total
 
 
 def compare(
@@ -241,23 +213,25 @@ def compare(
     """All that is measured, as plain types."""
     cuts = {share: thresholds_for(share, images, supernet) for share in arguments.shares}
     floor = Floor(supernet, clock.device)
+    stock = [supernet.extract(subnet) for subnet in supernet.subnets]
     rows = []
     for lr in tqdm(images, desc="images", unit="image", leave=False):
         calls: dict[str, Call] = {**floor.calls, **fixed_calls(supernet, lr, arguments.halo)}
+        ours = {share: DynamicUpscaler(supernet, cut, PATCH, halo=arguments.halo) for share, cut in cuts.items()}
         for share, thresholds in cuts.items():
-            routed = routed_calls(supernet, lr, thresholds, arguments.halo)
+            routed = routed_calls(ours[share], lr, thresholds, stock)
             calls.update({f"{name}@{share}": call for name, call in routed.items()})
         times = clock.run(calls, arguments.repeats)
         per_pixel = floor.per_pixel(times)
-        for share, thresholds in cuts.items():
-            report = DynamicUpscaler(supernet, thresholds, PATCH, halo=arguments.halo)(lr)[1]
+        for share in cuts:
+            report, outside = watched_run(ours[share], lr, clock)
             choice = np.kron(report.choice, np.ones((PATCH, PATCH), np.int64))[: lr.shape[1], : lr.shape[2]]
             turns = {name: times[name] for name in ("stock", "dense", "dense_bf16", "ours_full")}
             turns |= {name: times[f"{name}@{share}"] for name in ("patches", "one_size", "ours", "ours_bf16")}
             turns["floor"] = sum(np.count_nonzero(choice == m) * t for m, t in enumerate(per_pixel))
             row: dict[str, Any] = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share}
             row["flops_share_run"] = report.flops_share_run
-            row["overhead"] = overhead(supernet, lr, thresholds, arguments.halo, clock)
+            row["overhead"] = outside
             row["milliseconds"] = {name: found.tolist() for name, found in turns.items()}
             rows.append(row)
     return {"environment": environment(arguments), "rows": rows}

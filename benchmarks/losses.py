@@ -14,17 +14,17 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from tqdm import tqdm
+from turns import Clock
 
 from wbsr import compat
 
@@ -117,25 +117,6 @@ def works(device: str, batch: int, side: int) -> tuple[dict[str, Callable[[], No
     return {"training step": step}, {name: value_and_gradient(loss) for name, loss in losses(device).items()}
 
 
-def measure(calls: dict[str, Callable[[], None]], repeats: int, device: str) -> dict[str, float]:
-    """Median seconds of each call, all of them taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in tqdm(range(repeats + 1), desc="measuring", unit="round"):
-        for name, call in calls.items():
-            start = _clock(device)
-            call()
-            if turn:  # the first round warms up
-                times[name].append(_clock(device) - start)
-    return {name: median(values) for name, values in times.items()}
-
-
-def _clock(device: str) -> float:
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def main() -> None:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(description="Time and memory of BDLoss.")
@@ -148,20 +129,22 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     step, calls = works(options.device, options.batch, options.side)
-    seconds = measure({**step, **calls}, options.repeats, options.device)
-    whole, plain = seconds["training step"], seconds["plain MultivariateNormal"]
+    clock = Clock(time.process_time if options.device == "cpu" else time.perf_counter, torch.device(options.device))
+    turns = clock.run({**step, **calls}, options.repeats)
+    milliseconds = {name: float(np.median(times)) for name, times in turns.items()}
+    whole, plain = milliseconds["training step"], milliseconds["plain MultivariateNormal"]
     lines = [
         f"torch {torch.__version__}, {options.device}, {options.threads} threads, "
-        f"{options.batch} x 3 x {options.side} x {options.side}, training step {1e3 * whole:.1f} ms\n",
+        f"{options.batch} x 3 x {options.side} x {options.side}, training step {whole:.1f} ms\n",
         "| loss | ms | of a training step | plain Eq. 14 takes | largest tensor, numbers per pixel |",
         "|---|---|---|---|---|",
     ]
     for name, call in calls.items():
         with LargestTensor() as largest:
             call()
-        share, ratio = seconds[name] / whole, plain / seconds[name]
+        share, ratio = milliseconds[name] / whole, plain / milliseconds[name]
         per_pixel = largest.numbers / (options.batch * options.side**2)
-        lines.append(f"| {name} | {1e3 * seconds[name]:.2f} | {share:.1%} | {ratio:.1f} x | {per_pixel:.2f} |")
+        lines.append(f"| {name} | {milliseconds[name]:.2f} | {share:.1%} | {ratio:.1f} x | {per_pixel:.2f} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -171,7 +171,7 @@ class _Partition:
                 for m, by_number in spent.items():
                     cost += by_number[subnet] * (heights[h, m] * widths[w, m])
                 if h * w > 1:
-                    cost[(heights[h, halo] * widths[w, halo] > max_pixels) & (subnet >= 0)] = np.inf
+                    cost[heights[h, halo] * widths[w, halo] > max_pixels] = np.inf
                 cut = np.zeros(cost.shape, np.int64)
                 for first in range(1, h):
                     other = best[first, w][:, :, : high - h + 1] + best[h - first, w][:, :, first:]

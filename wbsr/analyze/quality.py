@@ -130,8 +130,8 @@ def _choose(index: PatchIndex, samples: int) -> NDArray[np.int64]:
 
 def luma(bgr: Bytes) -> NDArray[np.float64]:
     """(H, W) luma of BT.601, 16-235, as BasicSR's PSNR-Y has it."""
-    luma: NDArray[np.float64] = bgr @ np.array([24.966, 128.553, 65.481]) / 255 + 16
-    return luma
+    levels: NDArray[np.float64] = bgr @ np.array([24.966, 128.553, 65.481]) / 255 + 16
+    return levels
 
 
 def _psnr(squared_error: float, pixels: float) -> float | None:
