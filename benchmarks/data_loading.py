@@ -22,18 +22,12 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from wbsr import compat
-
-compat.install()
-
-from basicsr.data.data_sampler import EnlargedSampler  # noqa: E402
-from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402
-
-from wbsr_data.hes_dataset import HESPairedImageDataset  # noqa: E402
-from wbsr_data.preparation import prepare  # noqa: E402
-from wbsr_data.preparation.recipe import HR, Recipe, lr_name  # noqa: E402
-from wbsr_data.preparation.target import Target  # noqa: E402
-from wbsr_data.sources import find_sources  # noqa: E402
+from wbsr_base.basicsr import EnlargedSampler, PairedImageDataset
+from wbsr_data.hes_dataset import HESPairedImageDataset
+from wbsr_data.preparation import prepare
+from wbsr_data.preparation.recipe import HR, Recipe, lr_name
+from wbsr_data.preparation.target import Target
+from wbsr_data.sources import find_sources
 
 SCALE, BATCH = 4, 16
 LOADERS = ("PairedImageDataset", "HES, decoded_mb 0", "HES, decoded_mb 512")

@@ -21,13 +21,9 @@ from photographs import Pair, luma, psnr, read_pairs
 from torch import Tensor
 from tqdm import tqdm
 
-from wbsr import compat
-
-compat.install()
-
-from wbsr.shipped import find_weights  # noqa: E402
-from wbsr_models.loading import load_supernet  # noqa: E402
-from wbsr_models.upscaler import DynamicUpscaler  # noqa: E402
+from wbsr.shipped import find_weights
+from wbsr_models.loading import load_supernet
+from wbsr_models.upscaler import DynamicUpscaler
 
 
 def step_across(image: Tensor, distance: int) -> Tensor:

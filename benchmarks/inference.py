@@ -40,20 +40,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from turns import Call, Clock, Turns
 
-from wbsr import compat
-
-compat.install()
-
-from wbsr_arch.dynamic import DynamicNetwork  # noqa: E402
-from wbsr_arch.supernet import Supernet  # noqa: E402
-from wbsr_data.bicubic import crop_to_multiple, resize  # noqa: E402
-from wbsr_data.gradient import gradient_score  # noqa: E402
-from wbsr_models.loading import load_supernet  # noqa: E402
-from wbsr_models.memory import keep_freed_blocks  # noqa: E402
-from wbsr_models.precision import dtype_of, ready  # noqa: E402
-from wbsr_models.routing import route_by_class  # noqa: E402
-from wbsr_models.tiling import DEFAULT_HALO  # noqa: E402
-from wbsr_models.upscaler import DynamicUpscaler, Report  # noqa: E402
+from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_arch.supernet import Supernet
+from wbsr_base.bicubic import crop_to_multiple, resize
+from wbsr_data.gradient import gradient_score
+from wbsr_models.loading import load_supernet
+from wbsr_models.memory import keep_freed_blocks
+from wbsr_models.precision import dtype_of, ready
+from wbsr_models.routing import route_by_class
+from wbsr_models.tiling import DEFAULT_HALO
+from wbsr_models.upscaler import DynamicUpscaler, Report
 
 PATCH, STRIDE, CLASSES = 32, 28, 10
 BACKBONE = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "upscale": 4}

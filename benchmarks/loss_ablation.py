@@ -34,14 +34,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from wbsr import compat
-
-compat.install()
-from basicsr.archs.srresnet_arch import MSRResNet  # noqa: E402
-
-from wbsr_data.gradient import gradient_score  # noqa: E402
-from wbsr_losses import BDLoss  # noqa: E402
-from wbsr_models.memory import keep_freed_blocks  # noqa: E402
+from wbsr_base.basicsr import MSRResNet
+from wbsr_data.gradient import gradient_score
+from wbsr_losses import BDLoss
+from wbsr_models.memory import keep_freed_blocks
 
 SCALE, BORDER = 4, 4
 PATCH, CELL = 12, 16  # LR pixels: training patches, and the patches that have classes

@@ -26,12 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from turns import Clock
 
-from wbsr import compat
-
-compat.install()
-from basicsr.archs.srresnet_arch import MSRResNet  # noqa: E402
-
-from wbsr_losses import BDLoss, GaussianMixture  # noqa: E402
+from wbsr_base.basicsr import MSRResNet
+from wbsr_losses import BDLoss, GaussianMixture
 
 COMPONENTS, SCALE, SIGMA = 8, 4, 0.02
 Loss = Callable[[Tensor, Tensor], Tensor]

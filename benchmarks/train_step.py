@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from wbsr.devices import pick_device, seconds_at
 from wbsr_arch.backbone import build
 from wbsr_arch.supernet import Supernet
+from wbsr_base.devices import pick_device, seconds_at
 from wbsr_models.memory import keep_freed_blocks
 
 RCAN = {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_group": 10, "num_block": 20, "upscale": 4}

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wbsr.devices import seconds_at
+from wbsr_base.devices import seconds_at
 
 Call = Callable[[], object]
 Turns = NDArray[np.float64]  # milliseconds of one call in each turn

@@ -14,7 +14,7 @@ from wbsr_models.edge_routing import BINS
 from wbsr_models.tiling import DEFAULT_HALO
 
 if TYPE_CHECKING:
-    from wbsr_data.bicubic import Bytes
+    from wbsr_base.bicubic import Bytes
     from wbsr_models.calibration import Calibration
     from wbsr_models.edge_routing import EdgeTable
 
@@ -30,10 +30,10 @@ def main(argv: Sequence[str]) -> int:
         OSError: the checkpoint can't be written; it is as it was.
     """
     arguments = _parser().parse_args(list(argv))
-    from wbsr.compat.saving import atomic_save
-    from wbsr.devices import pick_device
-    from wbsr_data.bicubic import to_8_bits
-    from wbsr_data.images import decode_pixels
+    from wbsr_base.bicubic import to_8_bits
+    from wbsr_base.compat.saving import atomic_save
+    from wbsr_base.devices import pick_device
+    from wbsr_base.images import decode_pixels
     from wbsr_data.sources import find_sources
     from wbsr_models.calibration import CalibrationSettings, calibrate
     from wbsr_models.checkpoint import load_checkpoint

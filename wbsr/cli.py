@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wbsr import __version__
-from wbsr.options import suggest
+from wbsr_base.options import suggest
 
 # name: (module:function, which takes the arguments and returns the exit code; what it does)
 COMMANDS = {
-    "demo": ("wbsr.demo:main", "train and test a small supernet on real photographs"),
+    "demo": ("wbsr_lab.demo:main", "train and test a small supernet on real photographs"),
     "prepare": ("wbsr.prepare:main", "make LR/HR pairs, as folders or LMDB, from a folder of HR images"),
-    "analyze": ("wbsr.analyze:main", "show the imbalance of a training set, and of a network's errors"),
+    "analyze": ("wbsr_lab.analyze:main", "show the imbalance of a training set, and of a network's errors"),
     "train": ("wbsr.training:train", "check an option file and run BasicSR's training"),
     "test": ("wbsr.training:test", "check an option file and run BasicSR's test"),
-    "results": ("wbsr.results:main", "make a page of tables from the result files of tests"),
-    "tables": ("wbsr.tables:main", "reproduce a table of the paper, from training to a page"),
+    "results": ("wbsr_lab.results:main", "make a page of tables from the result files of tests"),
+    "tables": ("wbsr_lab.tables:main", "reproduce a table of the paper, from training to a page"),
     "upscale": ("wbsr.upscale:main", "upscale pictures by a trained network"),
     "info": ("wbsr.info:main", "tell what a checkpoint holds, and what its subnets cost"),
     "export": ("wbsr.export:main", "write one subnet as a stock checkpoint or as ONNX"),

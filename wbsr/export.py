@@ -86,8 +86,8 @@ def find_subnet(text: str, subnets: Sequence[Subnet]) -> Subnet:
 
 def write_pth(network: nn.Module, options: Mapping[str, Any], out: Path) -> None:
     """Write a stock checkpoint of BasicSR; options are the network's."""
-    from wbsr.compat.saving import atomic_save
     from wbsr.rcan_names import authors_names, is_authors_rcan
+    from wbsr_base.compat.saving import atomic_save
 
     weights = network.state_dict()
     content = {"params": weights}
@@ -98,7 +98,7 @@ def write_pth(network: nn.Module, options: Mapping[str, Any], out: Path) -> None
 
 def write_supernet(supernet: DynamicNetwork, metadata: Metadata, out: Path) -> None:
     """Write a WBSR checkpoint of the weights as they are."""
-    from wbsr.compat.saving import atomic_save
+    from wbsr_base.compat.saving import atomic_save
 
     atomic_save({"params": supernet.state_dict(), "wbsr": metadata.plain()}, out)
 
@@ -111,7 +111,7 @@ def write_onnx(network: nn.Module, options: Mapping[str, Any], out: Path) -> Non
     """
     import torch
 
-    from wbsr.files import beside
+    from wbsr_base.files import beside
 
     for library in ("onnx", "onnxscript"):
         if importlib.util.find_spec(library) is None:

@@ -30,8 +30,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(list(argv))
     if arguments.size < 1:
         raise ValueError(f"--size must be at least 1, got {arguments.size}")
-    from wbsr.devices import pick_device
     from wbsr.shipped import find_weights
+    from wbsr_base.devices import pick_device
     from wbsr_models.checkpoint import load_checkpoint, read_metadata
     from wbsr_models.loading import load_supernet
 
@@ -125,7 +125,7 @@ def measure(supernet: DynamicNetwork, size: int, device: torch.device) -> dict[S
     """Milliseconds of each subnet for one LR image of size x size; the subnets take turns."""
     import torch
 
-    from wbsr.devices import seconds_at
+    from wbsr_base.devices import seconds_at
 
     backbone = {subnet: supernet.extract(subnet).to(memory_format=torch.channels_last) for subnet in supernet.subnets}
     x = torch.rand(1, supernet.in_channels, size, size, device=device).contiguous(memory_format=torch.channels_last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wbsr.options import suggest
+from wbsr_base.options import suggest
 
 SHIPPED = Path(__file__).parent / "weights"  # NAME_x4.pth
 DEFAULT_SCALE = 4

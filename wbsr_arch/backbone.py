@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from wbsr.options import suggest
+from wbsr_base.options import suggest
 
 
 def architecture(name: str) -> type[nn.Module]:
@@ -17,10 +17,7 @@ def architecture(name: str) -> type[nn.Module]:
     Raises:
         ValueError: no architecture has that name.
     """
-    from wbsr import compat
-
-    compat.install()
-    from basicsr.utils.registry import ARCH_REGISTRY
+    from wbsr_base.basicsr import ARCH_REGISTRY
 
     if name not in ARCH_REGISTRY and f"{name}_basicsr" not in ARCH_REGISTRY:
         known = [key.removesuffix("_basicsr") for key in ARCH_REGISTRY.keys()]  # noqa: SIM118  a registry is no dict

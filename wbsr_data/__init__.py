@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wbsr_base.images import decode_image as decode_image
     from wbsr_data.difficulty import class_probabilities as class_probabilities
     from wbsr_data.difficulty import classify as classify
     from wbsr_data.difficulty import thresholds as thresholds
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from wbsr_data.gradient import gradient_vector as gradient_vector
     from wbsr_data.gradient import patch_positions as patch_positions
     from wbsr_data.hes_dataset import HESPairedImageDataset as HESPairedImageDataset
-    from wbsr_data.images import decode_image as decode_image
     from wbsr_data.patch_index import IndexSettings as IndexSettings
     from wbsr_data.patch_index import PatchIndex as PatchIndex
     from wbsr_data.preparation import prepare as prepare
@@ -35,7 +35,7 @@ _HOME = {
     "Target": "preparation.target",
     "class_probabilities": "difficulty",
     "classify": "difficulty",
-    "decode_image": "images",
+    "decode_image": "wbsr_base.images",
     "edge_score": "edge",
     "gradient_score": "gradient",
     "gradient_vector": "gradient",
@@ -49,7 +49,8 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    home = _HOME[name]
+    return getattr(importlib.import_module(home if home.startswith("wbsr_") else f"{__name__}.{home}"), name)
 
 
 def __dir__() -> list[str]:

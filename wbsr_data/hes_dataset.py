@@ -4,8 +4,8 @@ It takes every option of `PairedImageDataset` plus the block `hes` (`HESOptions`
 crops of the LR images (cached on disk), and finds bad pairs then, not in the middle of a training.
 
 `dataset[t]` is draw number t of the training. Crop and flips depend on t and the seed alone, never on the worker. The
-training loop gets its sampler from `training_sampler`; `wbsr.compat` asks for it where BasicSR builds its own. Without
-it, the set has len(dataset) draws, all of the sample-level stage and the same in every epoch.
+training loop gets its sampler from `training_sampler`; `wbsr_base.hooks` asks for it where BasicSR builds its own.
+Without it, the set has len(dataset) draws, all of the sample-level stage and the same in every epoch.
 """
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchvision.transforms.functional import normalize
 
-from wbsr import compat
-
-compat.install()
-
-from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402
-from basicsr.utils import bgr2ycbcr, get_root_logger, img2tensor  # noqa: E402
-from basicsr.utils.dist_util import get_dist_info  # noqa: E402
-from basicsr.utils.registry import DATASET_REGISTRY  # noqa: E402
-from torchvision.transforms.functional import normalize  # noqa: E402
-
-from wbsr_data.class_losses import ClassLosses, FollowingPlan  # noqa: E402
-from wbsr_data.draws import DrawPlan  # noqa: E402
-from wbsr_data.hes_options import check_pairs, check_refresh, parse_hes  # noqa: E402
-from wbsr_data.image_cache import ImageCache  # noqa: E402
-from wbsr_data.images import Pixels, check_image, decode_pixels, to_float  # noqa: E402
-from wbsr_data.index_cache import DEFAULT_FOLDER, cache_key, cached_index  # noqa: E402
-from wbsr_data.loss_meter import attach  # noqa: E402
-from wbsr_data.patch_index import IndexSettings, PatchIndex  # noqa: E402
-from wbsr_data.reader import PairReader, Side  # noqa: E402
-from wbsr_data.sampler import Draw, DrawSampler, PlannedSampler  # noqa: E402
-from wbsr_data.samplings import SAMPLINGS  # noqa: E402
+from wbsr_base.basicsr import (
+    DATASET_REGISTRY,
+    PairedImageDataset,
+    bgr2ycbcr,
+    get_dist_info,
+    get_root_logger,
+    img2tensor,
+)
+from wbsr_base.images import Pixels, check_image, decode_pixels, to_float
+from wbsr_data.class_losses import ClassLosses, FollowingPlan
+from wbsr_data.draws import DrawPlan
+from wbsr_data.hes_options import check_pairs, check_refresh, parse_hes
+from wbsr_data.image_cache import ImageCache
+from wbsr_data.index_cache import DEFAULT_FOLDER, cache_key, cached_index
+from wbsr_data.loss_meter import attach
+from wbsr_data.patch_index import IndexSettings, PatchIndex
+from wbsr_data.reader import PairReader, Side
+from wbsr_data.sampler import Draw, DrawSampler, PlannedSampler
+from wbsr_data.samplings import SAMPLINGS
 
 _NAMED = 5  # images that a warning names
 

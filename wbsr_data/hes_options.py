@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from wbsr.options import parse
+from wbsr_base.options import parse
 from wbsr_data.class_losses import least_refresh
 from wbsr_data.samplings import SAMPLINGS
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wbsr.files import beside
+from wbsr_base.files import beside
 from wbsr_data.patch_index import IndexSettings, PatchIndex
 
 DEFAULT_FOLDER = ".cache/wbsr"  # under the current directory

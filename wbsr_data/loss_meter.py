@@ -74,7 +74,7 @@ def attach(model: Any, losses: ClassLosses) -> None:
     Raises:
         ValueError: another model, whose outputs are found nowhere.
     """
-    from basicsr.models.sr_model import SRModel
+    from wbsr_base.basicsr import SRModel
 
     if not isinstance(model, SRModel):
         raise ValueError(

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wbsr_base.images import Pixels, to_float
 from wbsr_data.bilinear import bilinear_error
 from wbsr_data.difficulty import ThresholdMode, classify, thresholds
 from wbsr_data.gradient import gradient_score, patch_positions
-from wbsr_data.images import Pixels, to_float
 
 _logger = logging.getLogger("basicsr.wbsr_data")  # reaches the log file where BasicSR runs
 _MAX_SIDE = 2**16 - 1

@@ -7,13 +7,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from wbsr import compat
-
-compat.install()
-
-from basicsr.utils import FileClient  # noqa: E402
-
-from wbsr_data.index_cache import Stamp, file_stamp  # noqa: E402
+from wbsr_base.basicsr import FileClient
+from wbsr_data.index_cache import Stamp, file_stamp
 
 Side = Literal["lq", "gt"]
 

@@ -24,22 +24,18 @@ from typing import cast
 import torch
 from torch import nn
 
-from wbsr import compat
-from wbsr.options import parse
+from wbsr_base.basicsr import LOSS_REGISTRY, weight_reduce_loss
+from wbsr_base.options import parse
 
-compat.install()
-from basicsr.losses.loss_util import weight_reduce_loss  # noqa: E402
-from basicsr.utils.registry import LOSS_REGISTRY  # noqa: E402
-
-from .fit import fit_mixture  # noqa: E402
-from .functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo  # noqa: E402
-from .importance import ImportanceWeights  # noqa: E402
-from .likelihood import gaussian_likelihood, laplace_likelihood  # noqa: E402
-from .mixture import GaussianMixture, working_precision  # noqa: E402
-from .noise import Noise  # noqa: E402
-from .options import BDLossOptions  # noqa: E402
-from .residual import bicubic_base  # noqa: E402
-from .texture import local_texture  # noqa: E402
+from .fit import fit_mixture
+from .functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo
+from .importance import ImportanceWeights
+from .likelihood import gaussian_likelihood, laplace_likelihood
+from .mixture import GaussianMixture, working_precision
+from .noise import Noise
+from .options import BDLossOptions
+from .residual import bicubic_base
+from .texture import local_texture
 
 CHANNELS = 3
 DEFAULT_SAMPLES = 64

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wbsr.files import write_whole
+from wbsr_base.files import write_whole
 
 FORMAT, VERSION = "wbsr-mixture", 1
 KEYS = ("weights", "means", "covariances")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from wbsr_base.bicubic import interpolate
 
 
 def bicubic_base(hr: Tensor, scale: int, lr: Tensor | None = None) -> Tensor:
@@ -34,6 +35,5 @@ def bicubic_base(hr: Tensor, scale: int, lr: Tensor | None = None) -> Tensor:
         raise ValueError(f"the LR image must be {tuple(small)} for scale = {scale}, got {tuple(lr.shape)}: set scale")
     with torch.no_grad():
         if lr is None:
-            lr = F.interpolate(hr, size=small[-2:], mode="bicubic", antialias=True)
-        # antialias also takes MATLAB's kernel (a = -0.5) for enlarging, where torch's own has a = -0.75
-        return F.interpolate(lr.to(hr), size=(height, width), mode="bicubic", antialias=True)
+            lr = interpolate(hr, *small[-2:])
+        return interpolate(lr.to(hr), height, width)

@@ -9,14 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wbsr import compat
-from wbsr.devices import seconds_at
 from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_base.bicubic import upscale_as_matlab
+from wbsr_base.devices import seconds_at
 from wbsr_models.upscaler import Report
-
-compat.install()
-
-from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
 
 class Dense:
@@ -42,7 +38,7 @@ class Bicubic:
     def __call__(self, image: Tensor) -> tuple[Tensor, Report]:
         """(1, 3, H, W) RGB -> (1, 3, scale H, scale W) on the same device, and the report."""
         start = seconds_at(image.device)
-        output = imresize(image[0].cpu(), self.scale)[None].to(image.device)
+        output = upscale_as_matlab(image[0], self.scale)[None].to(image.device)
         return output, _report(-1, 0.0, seconds_at(image.device) - start)
 
 

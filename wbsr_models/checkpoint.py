@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wbsr.options import parse
+from wbsr_base.options import parse
 from wbsr_models.edge_routing import EdgeTable
 
 VERSION = 1

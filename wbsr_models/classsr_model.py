@@ -11,17 +11,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from wbsr import compat
-
-compat.install()
-
-from basicsr.utils import get_root_logger  # noqa: E402
-from basicsr.utils.registry import MODEL_REGISTRY  # noqa: E402
-
-from wbsr_models.classsr_losses import average_loss, class_loss  # noqa: E402
-from wbsr_models.classsr_options import classsr_options, default_routing  # noqa: E402
-from wbsr_models.dynamic_options import check_network, dynamic_options  # noqa: E402
-from wbsr_models.trained_model import TrainedDynamicModel, compute_options  # noqa: E402
+from wbsr_base.basicsr import MODEL_REGISTRY, get_root_logger
+from wbsr_models.classsr_losses import average_loss, class_loss
+from wbsr_models.classsr_options import classsr_options, default_routing
+from wbsr_models.dynamic_options import check_network, dynamic_options
+from wbsr_models.trained_model import TrainedDynamicModel, compute_options
 
 
 @MODEL_REGISTRY.register()

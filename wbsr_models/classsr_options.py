@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from wbsr.options import parse
+from wbsr_base.options import parse
 from wbsr_data.hes_options import parse_hes
 
 

@@ -12,25 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wbsr import compat
-
-compat.install()
-
-from basicsr.utils import get_root_logger, imwrite, tensor2img  # noqa: E402
-
-from wbsr_arch.dynamic import DynamicNetwork  # noqa: E402
-from wbsr_data.difficulty import classify  # noqa: E402
-from wbsr_data.gradient import gradient_score  # noqa: E402
-from wbsr_models.baselines import Bicubic, Dense  # noqa: E402
-from wbsr_models.checkpoint import Metadata, check_weights, load_checkpoint, read_metadata  # noqa: E402
-from wbsr_models.curve import plot_curve  # noqa: E402
-from wbsr_models.dynamic_options import check_network, dynamic_options  # noqa: E402
-from wbsr_models.edge_routing import EdgeTable  # noqa: E402
-from wbsr_models.policy import Routing  # noqa: E402
-from wbsr_models.protocol import PATCH, STRIDE, PatchProtocol, covered  # noqa: E402
-from wbsr_models.shared_validation import SharedValidation  # noqa: E402
-from wbsr_models.subnet_map import draw_subnet_map  # noqa: E402
-from wbsr_models.upscaler import DynamicUpscaler, Report  # noqa: E402
+from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_base.basicsr import get_root_logger, imwrite, tensor2img
+from wbsr_data.difficulty import classify
+from wbsr_data.gradient import gradient_score
+from wbsr_models.baselines import Bicubic, Dense
+from wbsr_models.checkpoint import Metadata, check_weights, load_checkpoint, read_metadata
+from wbsr_models.curve import plot_curve
+from wbsr_models.dynamic_options import check_network, dynamic_options
+from wbsr_models.edge_routing import EdgeTable
+from wbsr_models.policy import Routing
+from wbsr_models.protocol import PATCH, STRIDE, PatchProtocol, covered
+from wbsr_models.shared_validation import SharedValidation
+from wbsr_models.subnet_map import draw_subnet_map
+from wbsr_models.upscaler import DynamicUpscaler, Report
 
 Upscale = Callable[[Tensor], tuple[Tensor, Report]]
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wbsr.options import parse
+from wbsr_base.options import parse
 from wbsr_models.policy import Cost, Over, Routing
 from wbsr_models.precision import Precision
 from wbsr_models.protocol import Protocol

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wbsr.devices import seconds_at
-from wbsr.files import write_whole
 from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_base.devices import seconds_at
+from wbsr_base.files import write_whole
 from wbsr_models.memory import keep_freed_blocks
 from wbsr_models.precision import Precision, dtype_of, ready
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wbsr.devices import seconds_at
+from wbsr_base.devices import seconds_at
 from wbsr_models.tiling import Tile
 from wbsr_models.upscaler import DynamicUpscaler, Report
 

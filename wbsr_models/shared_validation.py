@@ -10,11 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from wbsr import compat
-
-compat.install()
-
-from basicsr.models.sr_model import SRModel  # noqa: E402
+from wbsr_base.basicsr import SRModel
 
 T = TypeVar("T")
 

@@ -15,10 +15,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_base.bicubic import interpolate
 from wbsr_models.edge_routing import BICUBIC
 from wbsr_models.memory import MEGABYTE, bytes_per_pixel, default_megabytes, keep_freed_blocks
 from wbsr_models.precision import Precision, dtype_of, ready
@@ -33,8 +33,7 @@ _BUSY_CPU, _BUSY_GPU = 2**12, 2**20
 
 def bicubic(lr: Tensor, scale: int) -> Tensor:
     """(N, C, H, W) -> (N, C, scale H, scale W), not clamped; as MATLAB interpolates, but for the border."""
-    up: Tensor = F.interpolate(lr, scale_factor=scale, mode="bicubic", antialias=True)
-    return up
+    return interpolate(lr, scale * lr.shape[-2], scale * lr.shape[-1])
 
 
 class _Bicubic(nn.Module):

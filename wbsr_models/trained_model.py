@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from wbsr.options import parse
+from wbsr_base.options import parse
 from wbsr_models.compute import Compute, ComputeOptions
 from wbsr_models.dynamic_model import DynamicSRModel
 

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wbsr.devices import seconds_at
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_base.devices import seconds_at
 from wbsr_data.edge import edge_score
 from wbsr_data.gradient import gradient_score, patch_positions
 from wbsr_models.edge_routing import BICUBIC, EdgeTable

@@ -14,18 +14,13 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from wbsr import compat
-
-compat.install()
-
-from basicsr.utils.registry import MODEL_REGISTRY  # noqa: E402
-
-from wbsr.options import parse  # noqa: E402
-from wbsr_arch.subnet import Subnet  # noqa: E402
-from wbsr_models.dynamic_options import check_network, dynamic_options  # noqa: E402
-from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients  # noqa: E402
-from wbsr_models.trained_model import TrainedDynamicModel, compute_options  # noqa: E402
-from wbsr_models.weight_penalty import add_weight_penalty, penalty_factor  # noqa: E402
+from wbsr_arch.subnet import Subnet
+from wbsr_base.basicsr import MODEL_REGISTRY
+from wbsr_base.options import parse
+from wbsr_models.dynamic_options import check_network, dynamic_options
+from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
+from wbsr_models.trained_model import TrainedDynamicModel, compute_options
+from wbsr_models.weight_penalty import add_weight_penalty, penalty_factor
 
 
 @MODEL_REGISTRY.register()
@@ -45,7 +40,7 @@ class WBSRModel(TrainedDynamicModel):
         # Depth leaves parameters without gradient, which DDP has to look for.
         opt.setdefault("find_unused_parameters", True)
         super().__init__(opt)
-        self.seed = int(opt["manual_seed"]) if self.is_train else 0  # the same on all ranks, see wbsr/compat/order.py
+        self.seed = int(opt["manual_seed"]) if self.is_train else 0  # the same on all ranks, see hooks/order.py
 
     @staticmethod
     def check_options(opt: dict[str, Any]) -> None:

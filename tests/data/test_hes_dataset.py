@@ -284,7 +284,7 @@ def test_it_travels_to_a_spawned_worker(pairs, options):
 @pytest.mark.parametrize(
     "program",
     [
-        "import wbsr_data.gradient, wbsr_data.draws, wbsr_data.patch_index, wbsr_data.images, sys; "
+        "import wbsr_data.gradient, wbsr_data.draws, wbsr_data.patch_index, wbsr_base.images, sys; "
         "assert 'basicsr' not in sys.modules",
         "from wbsr import compat; compat.install(); import wbsr_data; from basicsr.utils.registry import "
         "DATASET_REGISTRY; DATASET_REGISTRY.get('HESPairedImageDataset')",

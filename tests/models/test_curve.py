@@ -12,8 +12,8 @@ import torch
 import yaml
 
 from wbsr import compat
-from wbsr.options import parse
 from wbsr_arch import Supernet
+from wbsr_base.options import parse
 from wbsr_models.checkpoint import Metadata
 from wbsr_models.dynamic_options import DynamicOptions
 from wbsr_models.policy import Routing

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from wbsr.options import parse
 from wbsr_arch import Subnet, Supernet
+from wbsr_base.options import parse
 from wbsr_data import edge_score
 from wbsr_models import DynamicUpscaler, WBSRModel
 from wbsr_models.checkpoint import Metadata, read_metadata

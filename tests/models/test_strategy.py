@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from wbsr.options import parse
 from wbsr_arch import Subnet
+from wbsr_base.options import parse
 from wbsr_models.routing import route_by_class
 from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
 

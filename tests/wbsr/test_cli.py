@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from wbsr import cli
-from wbsr.options import suggest  # noqa: F401  a module of ours that the broken data set below fails in
+from wbsr_base.options import suggest  # noqa: F401  a module of ours that the broken data set below fails in
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 
 from wbsr import cli, compat
 from wbsr.shipped import SHIPPED, find_weights
-from wbsr_data.bicubic import crop_to_multiple, resize
+from wbsr_base.bicubic import crop_to_multiple, resize
 from wbsr_models.loading import load_supernet
 from wbsr_models.upscaler import DynamicUpscaler
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wbsr.options import suggest
+from wbsr_base.options import suggest
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def check_components(opt: Mapping[str, Any], is_train: bool) -> None:
 
 def _check_pairs(made: Any, component: Component) -> None:
     """The keys which BasicSR's paired data set reads at the start, or in its first item."""
-    from basicsr.data.paired_image_dataset import PairedImageDataset
+    from wbsr_base.basicsr import PairedImageDataset
 
     if not issubclass(made, PairedImageDataset):
         return
@@ -88,7 +88,7 @@ def find(component: Component) -> Any:
     Raises:
         ValueError: its registry has no such name.
     """
-    from basicsr.utils import registry
+    from wbsr_base.basicsr import registry
 
     names = getattr(registry, f"{component.kind.upper()}_REGISTRY")
     for name in (component.type, f"{component.type}_basicsr"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wbsr.options import suggest
+from wbsr_base.options import suggest
 
 
 def check_files(opt: Mapping[str, Any], read_pretrained: bool) -> None:

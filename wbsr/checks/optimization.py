@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from wbsr.checks.components import check_keywords
-from wbsr.options import suggest
+from wbsr_base.options import suggest
 
 
 def check_optimization(opt: Mapping[str, Any]) -> None:
@@ -18,8 +18,7 @@ def check_optimization(opt: Mapping[str, Any]) -> None:
         ValueError, TypeError: a missing block or type, one that BasicSR does not know, an option it does not take, or a
             cosine schedule that ends before the training does.
     """
-    from basicsr.models.base_model import BaseModel
-    from basicsr.utils.registry import MODEL_REGISTRY
+    from wbsr_base.basicsr import MODEL_REGISTRY, BaseModel
 
     model, train = MODEL_REGISTRY.get(opt["model_type"]), opt["train"]
     if getattr(model, "get_optimizer", None) is BaseModel.get_optimizer:
@@ -43,7 +42,7 @@ def _type(block: Any, where: str) -> Any:
 
 
 def _check_scheduler(train: Mapping[str, Any]) -> None:
-    from basicsr.models import lr_scheduler
+    from wbsr_base.basicsr import lr_scheduler
 
     known = {
         "MultiStepLR": lr_scheduler.MultiStepRestartLR,

@@ -23,7 +23,7 @@ def check_pairs(opt: Mapping[str, Any], is_train: bool) -> None:
         ValueError: an image that is damaged, partly transparent or too small for a metric, sizes that do not match, an
             LR image without its HR image, or an LMDB without a key.
     """
-    from basicsr.data.paired_image_dataset import PairedImageDataset
+    from wbsr_base.basicsr import PairedImageDataset
 
     for component in components(opt, is_train):
         if component.kind != "dataset" or component.options["phase"] == "train":
@@ -41,7 +41,7 @@ def _least_side(opt: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def _check_pairs(component: Component, least: tuple[int, str]) -> None:
-    from wbsr_data.images import check_image
+    from wbsr_base.images import check_image
     from wbsr_data.reader import PairReader
 
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from wbsr.options import suggest
+from wbsr_base.options import suggest
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _TEXT_TAG = "tag:yaml.org,2002:str"

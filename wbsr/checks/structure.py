@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from wbsr.options import suggest
+from wbsr_base.options import suggest
 
 _NUMBER = (int, float)
 _PATH_KEY = re.compile(r"(pretrain_network|param_key|strict_load)_(\w+)")

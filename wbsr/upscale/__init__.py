@@ -28,10 +28,10 @@ def main(argv: Sequence[str]) -> int:
         FileNotFoundError, ValueError: the weights, the device, the routing or the output are wrong; nothing is written.
     """
     arguments = parser().parse_args(list(argv))
-    from wbsr.devices import pick_device
     from wbsr.shipped import find_weights
     from wbsr.upscale.jobs import find_pictures, plan_jobs
     from wbsr.upscale.run import Extras, upscale_all
+    from wbsr_base.devices import pick_device
     from wbsr_models.loading import default_mode, load_supernet
     from wbsr_models.upscaler import DynamicUpscaler
 

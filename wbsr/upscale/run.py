@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from wbsr.files import write_whole
 from wbsr.upscale.jobs import Job
 from wbsr.upscale.overlays import comparison, patches_by_subnet, score_overlay, subnet_overlay
 from wbsr.upscale.picture import Picture, from_tensor, to_tensor
 from wbsr.upscale.reading import read_picture
 from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
+from wbsr_base.files import write_whole
 from wbsr_models.upscaler import DynamicUpscaler, Report
 
 MAPS = ("subnets", "scores")

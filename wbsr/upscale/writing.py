@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wbsr.files import write_whole
 from wbsr.upscale.picture import Picture, Pixels
+from wbsr_base.files import write_whole
 
 _FORMATS = {
     ".png": "PNG",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from wbsr.files import PART, write_whole
+from wbsr_base.files import PART, write_whole
 
 SUFFIX = ".png"
 _FIRST_SIZE = 2**28  # bytes that an LMDB may hold at first; doubled as often as needed

@@ -1,0 +1,380 @@
+"""`wbsr tables`: every shipped table and preset, what rows run and share, resuming, and what the page says."""
+
+import csv
+import fcntl
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wbsr import cli
+from wbsr.training import check
+from wbsr_lab.results.paper import published
+from wbsr_lab.tables import check_memory, make_jobs, only_run_in, recipe, report, runner, sets, summary
+
+TABLES, PRESETS = recipe.names(), recipe.names("presets")
+
+
+def jobs_of(name, preset="smoke", **asked):
+    return make_jobs(recipe.read_table(name), recipe.read_preset(preset), asked.pop("scales", [4]), **asked)
+
+
+def plan_of(job, preset="smoke"):
+    preset = recipe.read_preset(preset)
+    return runner.plan(job, preset, sets.places(preset, job.scale))
+
+
+def by_name(name, row, preset="smoke", seed=0):
+    return next(job for job in jobs_of(name, preset) if (job.name, job.seed) == (row, seed))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_of_every_table_has_option_files_at_every_size(name, preset):
+    for job in jobs_of(name, preset, scales=[2, 4]):
+        what = plan_of(job, preset)
+        assert all(training["scale"] == job.scale for training in what.trainings)
+        network = what.test["network_g"]
+        if network["type"] == "Supernet":
+            assert (len(network["widths"]), len(network["depths"])) == job.row.subnets
+            assert network["widths"][-1] == network["backbone"]["num_feat"]
+            assert network["depths"][-1] == network["backbone"]["num_block"]
+
+
+def test_the_papers_preset_trains_by_the_shipped_option_file_with_other_paths_alone():
+    """Its networks and settings are those of options/train/SRResNet/WBSR_SRResNet_x4.yml."""
+    (training,) = plan_of(by_name("table1", "+ WBSR", "paper"), "paper").trainings
+    shipped = yaml.safe_load((recipe.OPTIONS / "train/SRResNet/WBSR_SRResNet_x4.yml").read_text(encoding="utf-8"))
+    for block in ("network_g", "train", "scale", "model_type"):
+        ours, theirs = training[block], shipped[block]
+        if block == "train":
+            ours["pixel_opt"].pop("dataroot_gt"), theirs["pixel_opt"].pop("dataroot_gt")
+        assert ours == theirs
+    changed = {k for k, v in training["datasets"]["train"].items() if shipped["datasets"]["train"].get(k) != v}
+    assert changed == {"dataroot_gt", "dataroot_lq"}
+
+
+def test_rows_that_train_alike_share_one_training_and_others_do_not():
+    plain, same = (plan_of(by_name(table, "SRResNet")).trainings for table in ("table1", "table2"))
+    assert plain == same
+    names = {plan_of(job).trainings[-1]["name"] for job in jobs_of("table2", backbones=["SRResNet"])}
+    assert len(names) == len(recipe.read_table("table2").rows)
+    one, other = (plan_of(by_name("table2", "+ WBSR", "bench", seed), "bench") for seed in (0, 1))
+    assert one.trainings[0]["name"] != other.trainings[0]["name"]
+    assert (one.trainings[0]["manual_seed"], other.trainings[0]["manual_seed"]) == (0, 1)
+
+
+def test_a_stage_starts_from_the_network_of_the_stage_before():
+    first, second, third = plan_of(by_name("table1", "+ ClassSR")).trainings
+    assert first["path"]["pretrain_network_g"] is None
+    assert third["path"]["pretrain_network_g"] == f"experiments/{second['name']}/models/net_g_latest.pth"
+    assert second["path"]["pretrain_network_g"] == f"experiments/{first['name']}/models/net_g_latest.pth"
+
+
+def test_a_change_must_name_a_block_that_is_there():
+    row = recipe.Row("wrong", change={"train:nowhere:key": 1})
+    with pytest.raises(ValueError, match=r"change 'train:nowhere:key': the option file .* has no block 'nowhere'"):
+        plan_of(runner.Job(row, "SRResNet", 4, 0))
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    """`wbsr` in the folder of the results, without work: notes its calls, and writes what the real one would."""
+    calls, broken = [], []
+
+    def wbsr(arguments, name, out, parallel):
+        calls.append((arguments[0], name))
+        if name in broken:
+            raise RuntimeError(f"`wbsr {arguments[0]}` failed")
+        if arguments[0] == "train":
+            (out / runner.options.weights({"name": name})).parent.mkdir(parents=True)
+            (out / runner.options.weights({"name": name})).write_bytes(b"")
+        if arguments[0] == "calibrate":
+            (out / arguments[arguments.index("--out") + 1]).write_bytes(b"")
+        if arguments[0] == "test":
+            folder = out / "results" / name
+            folder.mkdir(parents=True)
+            row = {"psnr_y": 30.0, "ssim_y": 0.9, "psnr_rgb": 28.0, "ssim_rgb": 0.8, "flops_share": 0.5}
+            (folder / "photographs.json").write_text(json.dumps({"images": 3, "rows": [row]}))
+
+    monkeypatch.setattr(runner, "_wbsr", wbsr)
+    monkeypatch.setattr(sets, "make_pairs", lambda preset, data, out, scale: sets.places(preset, scale))
+    monkeypatch.chdir(tmp_path)
+    return calls, broken
+
+
+COMMAND = ["tables", "table2", "--backbones", "SRResNet", "--only", "SRResNet", "+ WBSR", "--out", "out"]
+
+
+def test_finished_rows_are_kept_and_a_row_that_failed_is_run_again(fake, capsys):
+    calls, broken = fake
+    plain, full = (plan_of(by_name("table2", row)).trainings[0]["name"] for row in ("SRResNet", "+ WBSR"))
+    broken.append(full)
+    assert cli.main(COMMAND) == 1
+    assert calls == [("train", plain), ("test", calls[1][1]), ("train", full)]
+    assert "+ WBSR (SRResNet x4, seed 0) failed: `wbsr train` failed" in capsys.readouterr().err
+    page = Path("out/table2/table2.md").read_text(encoding="utf-8")
+    assert "1 of 2 rows are finished" in page
+    assert "Failed: + WBSR (SRResNet x4, seed 0)" in page
+    calls.clear()
+    broken.clear()
+    assert cli.main(COMMAND) == 0
+    assert calls == [("train", full), ("test", calls[1][1])]
+    assert "2 of 2 rows are finished" in Path("out/table2/table2.md").read_text(encoding="utf-8")
+    calls.clear()
+    assert cli.main(COMMAND) == 0
+    assert calls == []
+
+
+def test_a_row_that_two_tables_have_is_run_once_and_bears_each_ones_name(fake):
+    calls, _ = fake
+    for name, row in (("table2", "+ WBSR"), ("table4", "M = 9")):
+        assert cli.main(["tables", name, "--backbones", "SRResNet", "--only", row, "--out", "out"]) == 0
+        rows = json.loads(Path(f"out/{name}/{name}.json").read_text(encoding="utf-8"))["rows"]
+        assert [each["row"] for each in rows] == [row]
+    assert len(calls) == 2
+
+
+def test_a_training_that_ends_without_a_network_is_a_failure(fake, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "_wbsr", lambda *_: None)
+    assert cli.main(COMMAND) == 1
+    assert re.search(r"the training WBSR_SRResNet_x4_\w+ left no network: see .*\.log", capsys.readouterr().err)
+
+
+def test_the_four_forms_say_the_same(fake):
+    assert cli.main(COMMAND) == 0
+    folder = Path("out/table2")
+    rows = json.loads((folder / "table2.json").read_text(encoding="utf-8"))["rows"]
+    with (folder / "table2.csv").open(encoding="utf-8") as file:
+        flat = list(csv.DictReader(file))
+    assert [row["row"] for row in rows] == [row["row"] for row in flat] == ["SRResNet", "+ WBSR"]
+    assert float(flat[1]["psnr_y"]) == rows[1]["psnr_y"] == 30
+    page, text = ((folder / f"table2.{form}").read_text(encoding="utf-8") for form in ("html", "md"))
+    assert "data:image/png;base64," in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert "| SRResNet x4 | + WBSR | photographs (3) | 1 | 30.000 | +0.000 | 28.000 |" in text
+    assert "<td>+ WBSR</td><td>photographs (3)</td><td>1</td><td>30.000</td>" in page
+    assert (folder / "table2_SRResNet_x4.png").stat().st_size > 5000
+
+
+def test_a_second_run_in_the_same_folder_is_refused(fake, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert cli.main(COMMAND) == 2
+    assert "another `wbsr tables` works in out, or a process that a killed one left: wait" in capsys.readouterr().err
+
+
+def test_a_process_that_a_killed_run_left_keeps_the_next_run_out(tmp_path, monkeypatch):
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    left = []
+    monkeypatch.setattr(runner.sys, "executable", str(slow))
+    monkeypatch.setattr(subprocess, "run", lambda *a, check, **k: left.append(subprocess.Popen(*a, **k)) or left[0])
+    with only_run_in(tmp_path):
+        runner._wbsr(["train"], "left", tmp_path, 1)  # goes on after this run has ended
+    with pytest.raises(BlockingIOError, match="a process that a killed one left"), only_run_in(tmp_path):
+        pass
+    left[0].kill()
+    left[0].wait()
+    with only_run_in(tmp_path):
+        pass
+
+
+def test_rows_that_run_at_once_train_once_what_they_share(fake, monkeypatch):
+    calls, _ = fake
+    without_work = runner._wbsr
+
+    def wbsr(arguments, name, out, parallel):
+        time.sleep(0.2 if arguments[0] in ("train", "calibrate") else 0)  # time for the other row to begin too
+        without_work(arguments, name, out, parallel)
+
+    monkeypatch.setattr(runner, "_wbsr", wbsr)
+    rows = ["+ ARM", "+ ARM, ClassSR's protocol"]
+    assert (
+        cli.main(["tables", "table1", "--backbones", "SRResNet", "--parallel", "2", "--out", "out", "--only", *rows])
+        == 0
+    )
+    assert sorted(kind for kind, _ in calls) == ["calibrate", "test", "test", "train"]
+
+
+def finished(row, seed, psnr, **more):
+    cell = {"psnr_y": psnr, "ssim_y": 0.7, "psnr_rgb": psnr - 2, "ssim_rgb": 0.6, "flops_share": 0.5}
+    network = {
+        "type": "Supernet",
+        "backbone": {
+            "type": "MSRResNet",
+            "num_in_ch": 3,
+            "num_out_ch": 3,
+            "num_feat": 64,
+            "num_block": 16,
+            "upscale": 4,
+        },
+        "widths": [64],
+        "depths": [16],
+    }
+    base = {
+        "classes": {},
+        "protocol": "whole",
+        "row": row,
+        "backbone": "SRResNet",
+        "scale": 4,
+        "seed": seed,
+        "network": network,
+    }
+    return {**base, "images": {"Test2K": 100}, "sets": {"Test2K": cell}, **more}
+
+
+def test_an_entry_is_the_mean_over_seeds_paired_with_the_first_row_beside_the_papers():
+    rows = [finished("SRResNet", 0, 26.0), finished("SRResNet", 1, 28.0)]
+    rows += [finished("+ WBSR", 0, 26.1), finished("+ WBSR", 1, 28.3)]
+    plain, ours = summary.entries("table1", rows)
+    assert plain.gain is None
+    assert (ours.gain.mean, ours.gain.deviation) == pytest.approx((0.2, 0.1 * 2**0.5))
+    assert ours.metrics["psnr_y"].mean == pytest.approx(27.2)
+    assert ours.paper == published("table1", "SRResNet", 4, "+ WBSR")["Test2K"]
+    assert ours.parameters == 1517571
+    assert ours.gflops.mean == pytest.approx(5.193990144 / 2)
+
+
+def test_flops_at_x2_stand_by_the_true_graph_and_by_the_papers_count():
+    rows = [finished("SRResNet", 0, 32.0)]
+    rows[0]["network"]["backbone"]["upscale"] = rows[0]["scale"] = 2
+    (entry,) = summary.entries("table1", rows)
+    assert 2 * entry.gflops.mean == pytest.approx(12.15, abs=0.005)
+    assert 2 * entry.gflops_paper.mean == pytest.approx(20.78, abs=0.005)
+
+
+def test_gains_by_class_are_paired_and_leave_out_what_is_missing():
+    classes = [[30.0, None, 20.0], [31.0, 25.0, 20.5]]
+    rows = [finished("SRResNet", 0, 26.0, classes={"Test2K": classes[0]})]
+    rows += [finished("+ WBSR", 0, 26.1, classes={"Test2K": classes[1]})]
+    entry = summary.entries("fig5", rows)[1]
+    assert [gain and gain.mean for gain in entry.class_gains] == [1.0, None, 0.5]
+    assert [gain and gain.mean for gain in entry.part_gains] == [1.0, None, 0.5]
+
+
+def test_gains_of_easy_medium_and_hard_classes_are_means_of_three_four_and_three():
+    rows = [finished("SRResNet", 0, 26.0, classes={"Test2K": [20.0] * 10})]
+    rows += [finished("+ WBSR", 0, 26.1, classes={"Test2K": [20.0 + k for k in range(9)] + [None]})]
+    entry = summary.entries("fig5", rows)[1]
+    assert [gain.mean for gain in entry.part_gains] == [1.0, 4.5, 7.5]
+    (_, _, *gains), cells = report.class_lines([entry])
+    assert gains[1:4] == ["easy", "medium", "hard"]
+    assert cells[3:6] == ("+1.000", "+4.500", "+7.500")
+
+
+def test_gains_may_be_over_another_row(fake):
+    assert cli.main([*COMMAND, "--over", "+ WBSR"]) == 0
+    page = Path("out/table2/table2.md").read_text(encoding="utf-8")
+    assert "Gain: PSNR-Y over + WBSR, paired by seed" in page
+    assert "| SRResNet x4 | SRResNet | photographs (3) | 1 | 30.000 | +0.000 | 28.000 |" in page
+    assert "| SRResNet x4 | + WBSR | photographs (3) | 1 | 30.000 |  | 28.000 |" in page
+
+
+def test_the_papers_tables_are_whole():
+    for table, row, test_set, psnr, gflops in (
+        ("table1", "+ ClassSR", "Urban100", 24.53, 4.23),
+        ("table2", "+ WBSR †", "Test4K", 27.80, 5.19),
+    ):
+        figure = published(table, "SRResNet", 4, row)[test_set]
+        assert (figure.psnr, figure.gflops) == (psnr, gflops)
+    assert published("table3", "RCAN", 4, "+ DDA")["Urban100"].ssim is None
+    assert published("table4", "SRResNet", 4, "M = 16")["Test2K"][:2] == (26.12, 0.7654)
+    assert published("table1", "SRResNet", 4, "none") == {}
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4"])
+def test_the_rows_that_the_paper_has_are_found_by_name(name):
+    own = {(job.backbone, job.name) for job in jobs_of(name, "paper")}
+    theirs = {
+        (backbone, row)
+        for backbone in ("SRResNet", "RCAN")
+        for row in {name for _, name in own}
+        if published(name, backbone, 4, row)
+    }
+    expected = {"table1": 8, "table2": 10, "table3": 7, "table4": 5}
+    assert len(theirs) == expected[name]
+
+
+def test_check_data_counts_images_and_says_what_is_missing(tmp_path, capsys):
+    (tmp_path / "B100").mkdir()
+    (tmp_path / "B100" / "one.png").write_bytes(b"")
+    assert cli.main(["tables", "--check-data", "--preset", "paper", "--data", str(tmp_path)]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"missing B100: .*B100 must hold 100 images, got 1", text)
+    assert re.search(r"missing Test4K: there is no folder .*Test4K", text)
+    assert cli.main(["tables", "table1", "--preset", "bench", "--out", str(tmp_path / "out")]) == 2
+    assert "train: --data must be given, the folder that holds train_hr/" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_own_sets_replace_those_of_the_preset(tmp_path):
+    file = tmp_path / "sets.yml"
+    file.write_text("tests: {mine: {hr: photographs, count: 2}}")
+    preset = recipe.read_preset("bench", file)
+    assert list(preset.tests) == ["mine"]
+    assert preset.train.hr == "train_hr"
+    file.write_text("test: {}")
+    with pytest.raises(ValueError, match="unknown key 'test': did you mean 'tests'"):
+        recipe.read_preset("bench", file)
+
+
+def test_a_dry_run_lists_rows_files_data_and_cost(tmp_path, capsys):
+    command = ["tables", "table4", "--preset", "bench", "--dry-run", "--data", str(tmp_path), "--out", "out"]
+    assert cli.main(command) == 0
+    text = capsys.readouterr().out
+    assert "to do       M = 16 (SRResNet x4, seed 2): options/train/SRResNet/WBSR_SRResNet_x4.yml" in text
+    assert re.search(r"15 trainings, 0\.\d+ PFLOP in all.* on two CPU cores", text)
+    assert re.search(r"missing train: there is no folder", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table9"], "there is no table 'table9': did you mean 'table"),
+        (["table1", "--preset", "benhc"], "there is no preset 'benhc': did you mean 'bench'?"),
+        (["table1", "--only", "+ WSBR"], "--only '+ WSBR': there is no such row: did you mean '+ WBSR'?"),
+        ([], "name a table: "),
+    ],
+)
+def test_a_wrong_argument_says_what_there_is(arguments, message, capsys):
+    assert cli.main(["tables", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_machine_without_the_memory_is_refused():
+    check_memory(0.1)
+    with pytest.raises(ValueError, match=r"the preset needs 1e\+06 GB of memory, and this machine has"):
+        check_memory(1e6)
+
+
+@pytest.mark.timeout(900)
+def test_one_row_of_each_table_runs_for_real_and_what_it_ran_passes_the_checks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {
+        "table1": "+ WBSR",
+        "table2": "+ WBSR",
+        "table3": "+ DDA",
+        "table4": "M = 9",
+        "fig1": "SRResNet",
+        "fig3": "+ WBSR",
+        "fig7": "K = 10",
+    }
+    for name, row in rows.items():
+        only = ["--backbones", "SRResNet", "--only", row]
+        assert cli.main(["tables", name, *only, "--out", "out", "--parallel", "2"]) == 0
+        found = json.loads(Path(f"out/{name}/{name}.json").read_text(encoding="utf-8"))["rows"]
+        assert [each["row"] for each in found] == [row]
+        assert 15 < found[0]["psnr_y"] < 40
+        assert all(path.stat().st_size > 5000 for path in Path(f"out/{name}").glob("*.png"))
+    assert len(list(Path("out/experiments").iterdir())) == 3
+    monkeypatch.chdir("out")
+    for path in Path("options").glob("*.yml"):
+        command = "test" if path.stem.startswith("test_") else "train"
+        check(command, yaml.safe_load(path.read_text(encoding="utf-8")))

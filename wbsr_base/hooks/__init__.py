@@ -1,0 +1,18 @@
+"""Places in BasicSR's training loop where a data set or a model takes part; `wbsr_base.protocols` says how.
+
+order       a training set draws its own order
+following   a training set follows the model
+"""
+
+from __future__ import annotations
+
+import functools
+
+from wbsr_base.hooks import following, order
+
+
+@functools.cache
+def install() -> None:
+    """Put the hooks in place, once BasicSR is mended; once is enough."""
+    order.mend()
+    following.mend()
