@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from wbsr_arch import ClassSR
 from wbsr_models import ClassSRModel, DynamicUpscaler, WBSRModel
-from wbsr_models.classsr_losses import average_loss, class_loss
 from wbsr_models.loading import default_mode, load_supernet
 from wbsr_models.policy import Routing
+from wbsr_models.training.classsr_losses import average_loss, class_loss
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 2}
 NETWORK = {"type": "ClassSR", "backbone": BACKBONE, "widths": [4, 6, 8]}
@@ -135,7 +135,7 @@ def test_the_losses_of_the_later_stages(stage, branches):
     image = F.l1_loss((outputs * probabilities[..., None, None, None]).sum(1), data["gt"])
     loss = 20 * image + 0.5 * class_loss(probabilities) + 3 * average_loss(probabilities)
     assert_gradients(model, reference, loss)
-    assert sum(model.log_dict.values()) == pytest.approx(loss.item(), rel=1e-4)
+    assert sum(model.get_current_log().values()) == pytest.approx(loss.item(), rel=1e-4)
 
 
 def test_each_stage_changes_what_it_trains_and_nothing_else(branches):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from wbsr_arch import ClassSR, Supernet
 from wbsr_models import ClassSRModel, WBSRModel
-from wbsr_models.classsr_losses import average_loss, class_loss
+from wbsr_models.training.classsr_losses import average_loss, class_loss
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SUPERNET = {"type": "Supernet", "backbone": BACKBONE, "widths": [4, 8], "depths": [1, 2]}

@@ -1,4 +1,4 @@
-"""One step of WBSRModel: gradients, distillation, matching, mixed precision, and what a run starts and resumes from."""
+"""One step of WBSRModel: gradients, distillation, mixed precision, and what a run starts and resumes from."""
 
 import copy
 
@@ -12,7 +12,6 @@ from wbsr_data.loss_meter import attach
 from wbsr_models import DynamicUpscaler, WBSRModel
 from wbsr_models.baselines import Dense
 from wbsr_models.protocol import PatchProtocol
-from wbsr_models.strategy import match_weights
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SMALL, FULL = Subnet(4, 1), Subnet(8, 2)
@@ -88,7 +87,7 @@ def test_the_gradients_of_a_step_are_the_sum_over_its_subnets():
     step(model)
     loss = sum(F.l1_loss(reference(data["lq"], subnet), data["gt"]) for subnet in reference.subnets)
     assert_gradients(model, gradients(reference, loss))
-    assert model.log_dict["l_pix"] == pytest.approx(loss.item() / 4)
+    assert model.get_current_log()["l_pix"] == pytest.approx(loss.item() / 4)
 
 
 def test_the_full_network_trains_alone_for_the_share_of_the_training_that_is_asked_for():
@@ -107,28 +106,7 @@ def test_distillation_pulls_each_subnet_and_never_the_full_network():
     distilled = 0.5 * F.l1_loss(small, full.detach())
     loss = F.l1_loss(full, data["gt"]) + F.l1_loss(small, data["gt"]) + distilled
     assert_gradients(model, gradients(reference, loss))
-    assert model.log_dict["l_distill"] == pytest.approx(distilled.item())
-
-
-def test_match_weighs_each_patch_by_whether_the_subnet_will_serve_it():
-    model = make(supernet={"strategy": "sandwich", "random_subnets": 0, "match": True, "mismatch": 0.25})
-    reference, data = copy.deepcopy(model.supernet), batch()
-    step(model)
-    patch_losses = (reference(data["lq"], SMALL) - data["gt"]).abs().mean((1, 2, 3))
-    served = match_weights(data["difficulty"], 0, num_classes=4, num_subnets=4, mismatch=0.25)
-    assert served.tolist() == [1, 0.25, 0.25, 0.25]
-    loss = F.l1_loss(reference(data["lq"]), data["gt"]) + (patch_losses * served).mean()
-    assert_gradients(model, gradients(reference, loss))
-
-
-def test_match_without_hes_says_what_to_change():
-    opt = options(supernet={"match": True})
-    opt["datasets"]["train"]["type"] = "PairedImageDataset"
-    opt["val"] = {"dynamic": {"routing": "full"}}
-    with pytest.raises(ValueError, match=r"match needs the difficulty class.*got a training set of type PairedImage"):
-        WBSRModel.check_options(opt)
-    with pytest.raises(ValueError, match=r"match needs the difficulty class"):
-        WBSRModel(opt)
+    assert model.get_current_log()["l_distill"] == pytest.approx(distilled.item())
 
 
 def test_several_gpus_in_one_process_are_refused_in_training_and_left_idle_in_a_test():
@@ -204,7 +182,7 @@ def test_the_losses_of_the_classes_are_those_of_the_outputs_it_made(strategy):
     step(model)
     assert losses.running == pytest.approx((model.output - model.gt).abs().mean((1, 2, 3)).tolist(), abs=1e-6)
     state = model.training_extras()
-    assert set(state) == {"loss", "supernet", "class_losses"}
+    assert set(state) == {"supernet", "class_losses"}
     other, resumed = make(supernet={"strategy": strategy}), ClassLosses(4, 1)
     attach(other, resumed)
     other.resume_training({"iter": 1, **state, **bare_state(other)})
@@ -258,6 +236,37 @@ def test_a_resumed_model_goes_on_as_if_never_stopped(block, tmp_path):
     for name, weight in weights(resumed).items():
         assert torch.equal(weight, weights(whole)[name]), name
     assert resumed.network_metadata("net_g")["wbsr"]["training"]["iteration"] == 7
+
+
+def test_a_training_state_of_before_with_an_entry_of_its_loss_still_resumes():
+    model, resumed = step(make()), make()
+    extras = {**model.training_extras(), "loss": {"mixture.weights": torch.ones(8)}}
+    resumed.resume_training({"iter": 1, **extras, **bare_state(model)})
+    assert resumed.iteration == 1
+    assert resumed.optimizer_g.state_dict()["state"].keys() == model.optimizer_g.state_dict()["state"].keys()
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, True), (True, None)])
+def test_adams_kernels_are_those_of_this_start_and_not_of_the_training_state(before, now):
+    whole, resumed = (make(optim_g={"type": "Adam", "lr": 0.01, "fused": fused}) for fused in (before, now))
+    step(whole)
+    resumed.resume_training({"iter": 1, **whole.training_extras(), **copy.deepcopy(bare_state(whole))})
+    resumed.supernet.load_state_dict(whole.supernet.state_dict())
+    assert resumed.optimizer_g.param_groups[0]["fused"] is now
+    expected = weights(step(whole, 2))
+    for name, weight in weights(step(resumed, 2)).items():
+        assert torch.allclose(weight, expected[name], atol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "fused"),
+    [("cpu", {}, None), ("cuda", {}, True), ("cuda", {"fused": None}, None), ("cuda", {"foreach": True}, None)],
+)
+def test_adam_is_fused_on_a_gpu_unless_the_options_say_otherwise(device, given, fused):
+    model = make()
+    model.device = torch.device(device)
+    optimizer = model.get_optimizer("Adam", model.supernet.parameters(), 0.01, **given)
+    assert optimizer.defaults["fused"] is fused
 
 
 def test_the_settings_of_the_engine_reach_validation():
@@ -343,7 +352,7 @@ def test_the_classes_of_the_training_set_replace_those_of_a_pretrained_network(t
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"precision": "half"}, "train:compute:precision must be one of fp32, bf16, fp16, got 'half'"),
+        ({"precision": "half"}, "train:compute:precision must be one of fp32, bf16, fp16, float32, got 'half'"),
         ({"clip_norm": 0}, "clip_norm must be above 0, got 0.0: leave it out to not clip"),
         ({"clip": 1.0}, "train:compute: unknown key 'clip': did you mean 'clip_norm'"),
     ],
@@ -359,7 +368,7 @@ def test_a_gpu_trains_in_every_precision(precision):
     opt = options(compute={"precision": precision, "channels_last": True}, ema_decay=0.9)
     opt["num_gpu"] = 1
     model = WBSRModel(opt)
-    first = step(model, 1).log_dict["l_pix"]
+    first = step(model, 1).get_current_log()["l_pix"]
     for iteration in range(2, 30):
         step(model, iteration)
-    assert model.log_dict["l_pix"] < first
+    assert model.get_current_log()["l_pix"] < first
