@@ -31,9 +31,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from wbsr_arch.supernet import Supernet
+from wbsr_base.devices import keep_freed_blocks
 from wbsr_data.difficulty import thresholds
 from wbsr_data.gradient import gradient_score
-from wbsr_models.memory import keep_freed_blocks
 from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
 
 ARMS = {

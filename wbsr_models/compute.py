@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from wbsr_models.memory import keep_freed_blocks
+from wbsr_base.devices import keep_freed_blocks
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from wbsr_arch.subnet import Subnet
-from wbsr_models.routing import route_by_class
+from wbsr_models.routing.equations import route_by_class
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wbsr_base.options import parse
 from wbsr_models.compute import Compute, ComputeOptions
-from wbsr_models.dynamic_model import DynamicSRModel
+from wbsr_models.routing.profile import Profile
+from wbsr_models.testing.dynamic_model import DynamicSRModel
 
 
 class TrainedDynamicModel(DynamicSRModel):
@@ -80,8 +81,8 @@ class TrainedDynamicModel(DynamicSRModel):
         super().feed_data(data)
         self.lq_path = data["lq_path"][0]
         if self.is_train:
-            if "thresholds" in data and self.dynamic.thresholds is None:
-                self.thresholds = tuple(data["thresholds"][0].tolist())  # and no longer those of a pretrained network
+            if "thresholds" in data and self.dynamic.test.thresholds is None and self.profile is not None:
+                self.profile = Profile(self.profile.patch_size, tuple(data["thresholds"][0].tolist()))
             self.lq = self.lq.contiguous(memory_format=self.compute_options.memory_format)
             self.difficulty: Tensor | None = data.get("difficulty")
 

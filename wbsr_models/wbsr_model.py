@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from wbsr_arch.subnet import Subnet
 from wbsr_base.basicsr import MODEL_REGISTRY
 from wbsr_base.options import parse
-from wbsr_models.dynamic_options import check_network, dynamic_options
 from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
+from wbsr_models.testing.options import check_network, dynamic_options
 from wbsr_models.trained_model import TrainedDynamicModel, compute_options
 from wbsr_models.weight_penalty import add_weight_penalty, penalty_factor
 
@@ -106,11 +106,11 @@ class WBSRModel(TrainedDynamicModel):
         return losses
 
     def _match_weights(self, subnet: Subnet) -> Tensor:
-        if self.difficulty is None or self.thresholds is None:
+        if self.difficulty is None or self.profile is None or self.profile.thresholds is None:
             raise ValueError(_MATCH_NEEDS.format("batches without `difficulty`"))
         number, total = self.supernet.subnets.index(subnet), len(self.supernet.subnets)
         classes = self.difficulty.to(self.device)
-        return match_weights(classes, number, len(self.thresholds) + 1, total, self.strategy.mismatch)
+        return match_weights(classes, number, len(self.profile.thresholds) + 1, total, self.strategy.mismatch)
 
 
 _MATCH_NEEDS = (

@@ -8,7 +8,9 @@ from pathlib import Path
 from wbsr_arch.classsr import ClassSR
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.supernet import Supernet
-from wbsr_models.checkpoint import Metadata, load_checkpoint, read_metadata
+from wbsr_models.checkpoints.metadata import Metadata, load_checkpoint, read_metadata
+from wbsr_models.routing.policies import default_policy
+from wbsr_models.routing.policy import Policy
 
 NETWORKS: dict[str, type[DynamicNetwork]] = {"ClassSR": ClassSR, "Supernet": Supernet}
 
@@ -39,8 +41,6 @@ def load_supernet(path: str | Path) -> tuple[DynamicNetwork, Metadata]:
     return supernet.eval(), metadata
 
 
-def default_mode(network: DynamicNetwork, metadata: Metadata) -> str:
-    """The routing of a network: its own classifier's if that is trained, `paper` by difficulty classes, or `full`."""
-    if network.router is not None and (metadata.training or {}).get("stage") != "branches":
-        return "classsr"
-    return "full" if metadata.thresholds is None else "paper"
+def own_policy(network: DynamicNetwork, metadata: Metadata) -> Policy:
+    """How the network of a checkpoint routes if nobody says."""
+    return default_policy(network, metadata.profile, (metadata.training or {}).get("stage") != "branches")

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbsr_data.difficulty import classify
+from wbsr_models.routing.choice import NO_SUBNET
 
-BICUBIC = -1  # the number of the subnet that is none
 BINS = 30  # as published
 
 
@@ -75,10 +75,10 @@ def route_by_edge(
         eta: η, at least 0; 0 is bicubic everywhere.
 
     Returns:
-        int64 of the same shape: the number of a subnet, or `BICUBIC`.
+        int64 of the same shape: the number of a subnet, or `NO_SUBNET`: bicubic interpolation.
     """
     spent = np.array([0.0, *costs])
     order = np.argsort(spent, kind="stable")
     worth = eta * np.asarray(table.psnr, dtype=np.float64) - spent
-    best = order[worth[:, order].argmax(axis=1)] - 1  # the table's first column is number -1
+    best = order[worth[:, order].argmax(axis=1)] + NO_SUBNET  # the number of the table's first column
     return np.asarray(best[classify(scores, table.bounds).astype(np.int64) - 1], dtype=np.int64)

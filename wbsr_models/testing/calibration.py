@@ -10,23 +10,24 @@ highest as published, take the place of the classes, and the mean PSNR of a bin'
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_data.difficulty import classify
 from wbsr_data.difficulty import thresholds as quantiles
-from wbsr_models.edge_routing import EdgeTable
-from wbsr_models.patch_errors import Errors, Load, Network, Scored, measure, score
-from wbsr_models.tile_runner import bicubic
-from wbsr_models.tiling import DEFAULT_HALO
+from wbsr_models.inference.memory import Memory
+from wbsr_models.inference.pool import NetworkPool
+from wbsr_models.inference.settings import DEFAULT_HALO, EngineSettings
+from wbsr_models.inference.tile_runner import TileRunner
+from wbsr_models.routing.edge_table import EdgeTable
+from wbsr_models.routing.profile import Profile
+from wbsr_models.testing.patch_errors import Errors, Load, Scored, score, squared_errors
 
 _logger = logging.getLogger("basicsr.wbsr_models")
 _NO_ERROR = 1e-8  # squared; a patch without error counts as 80 dB, as ARM has it
@@ -69,34 +70,28 @@ class CalibrationSettings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured: K-1 thresholds, the share of each class among all patches, K x M squared errors (RGB, range
-    0-1), and from how many patches of each class. A class without a patch has the errors of its nearest neighbour.
-    `edge_table`: ARM's, if it was asked for.
-    """
+    """What was measured: the profile with its tables, and from how many patches of each class. A class without a patch
+    has the errors of its nearest neighbour."""
 
-    thresholds: tuple[float, ...]
-    class_shares: tuple[float, ...]
-    error_table: tuple[tuple[float, ...], ...]
+    profile: Profile
     measured: tuple[int, ...]
-    edge_table: EdgeTable | None = None
 
 
 def calibrate(
-    supernet: DynamicNetwork,
+    network: DynamicNetwork,
     load: Load,
     count: int,
-    patch_size: int,
-    thresholds: Sequence[float] | None = None,
+    known: Profile,
     settings: CalibrationSettings | None = None,
 ) -> Calibration:
     """Measure D[k, m] on HR images.
 
     Args:
-        supernet: trained, in evaluation mode, on the device that shall run it.
+        network: trained, in evaluation mode, on the device that shall run it.
         load: gives HR image number 0..count-1: uint8 (H, W, 3) RGB. It is called up to three times for an image.
         count: number of HR images there are.
-        patch_size: LR pixels.
-        thresholds: K-1 scores from training; None derives them from the patches found, in classes of equal size.
+        known: patch size and thresholds from training; without thresholds they are derived from the patches found, in
+            classes of equal size. An edge table that is not measured anew is kept.
         settings: how much is measured; None takes the defaults.
 
     Raises:
@@ -105,41 +100,55 @@ def calibrate(
     settings = settings or CalibrationSettings()
     rng = np.random.default_rng(settings.seed)
     chosen = np.sort(rng.permutation(count)[: settings.images])
-    scored = _scored(load, chosen.tolist(), supernet.scale, patch_size)
+    scored = _scored(load, chosen.tolist(), network.scale, known.patch_size)
     scores = np.concatenate([one.scores for one in scored])
-    if thresholds is None:
-        thresholds = quantiles(scores, settings.num_classes).tolist()
+    thresholds = known.thresholds or tuple(quantiles(scores, settings.num_classes).tolist())
     num_classes = len(thresholds) + 1
     classes = classify(scores, thresholds).astype(np.int64) - 1
-    networks: list[Network] = [functools.partial(bicubic, scale=supernet.scale)]
-    networks += [supernet.extract(subnet).to(memory_format=torch.channels_last) for subnet in supernet.subnets]
-
-    def means(
-        groups: NDArray[np.int64], count: int, kind: str, of: Callable[[Errors], Errors]
-    ) -> tuple[Errors, Counts]:
-        drawn = _draw(groups, count, max(1, settings.patches // count), rng)
-        sums = np.zeros((count, len(networks)))
-        device = next(supernet.parameters()).device
-        for positions, squared in measure(networks, load, scored, drawn, patch_size, settings.halo, device):
-            np.add.at(sums, groups[positions], of(squared))
-        measured = np.bincount(groups[drawn], minlength=count)
-        return _filled(sums, measured, kind), measured
-
-    errors, measured = means(classes, num_classes, "class", lambda squared: squared)
-    table = None
+    means = _Means(network, load, scored, known.patch_size, settings, rng)
+    errors, measured = means.of(classes, num_classes, "class", lambda squared: squared)
+    table = known.edge_table
     if settings.edge_bins:
         edges = np.concatenate([one.edges for one in scored])
         bounds = _edge_bounds(edges, settings.edge_bins)
         bins = classify(edges, bounds).astype(np.int64) - 1
-        psnr, _ = means(bins, settings.edge_bins, "bin", lambda squared: -10 * np.log10(np.maximum(squared, _NO_ERROR)))
+        psnr, _ = means.of(bins, settings.edge_bins, "bin", _psnr)
         table = EdgeTable(bounds, tuple(map(tuple, psnr.tolist())))
-    return Calibration(
+    profile = Profile(
+        known.patch_size,
         tuple(map(float, thresholds)),
-        tuple((np.bincount(classes, minlength=num_classes) / len(classes)).tolist()),
         tuple(map(tuple, errors[:, 1:].tolist())),
-        tuple(measured.tolist()),
+        tuple((np.bincount(classes, minlength=num_classes) / len(classes)).tolist()),
         table,
     )
+    return Calibration(profile, tuple(measured.tolist()))
+
+
+@dataclass(frozen=True)
+class _Means:
+    """Means of errors over groups of patches, of which the same number is drawn from each."""
+
+    network: DynamicNetwork
+    load: Load
+    scored: Sequence[Scored]
+    patch_size: int
+    settings: CalibrationSettings
+    rng: np.random.Generator
+
+    def of(self, groups: Counts, count: int, kind: str, what: Callable[[Errors], Errors]) -> tuple[Errors, Counts]:
+        """The mean of `what` of the squared errors for each group, (groups, 1 + M), and how many were measured."""
+        drawn = _draw(groups, count, max(1, self.settings.patches // count), self.rng)
+        sums = np.zeros((count, 1 + len(self.network.subnets)))
+        device, engine = next(self.network.parameters()).device, EngineSettings(halo=self.settings.halo)
+        runner = TileRunner(NetworkPool(self.network, engine), Memory(self.network, engine))
+        for positions, squared in squared_errors(runner, self.load, self.scored, drawn, self.patch_size, device):
+            np.add.at(sums, groups[positions], what(squared))
+        measured = np.bincount(groups[drawn], minlength=count)
+        return _filled(sums, measured, kind), measured
+
+
+def _psnr(squared: Errors) -> Errors:
+    return np.asarray(-10 * np.log10(np.maximum(squared, _NO_ERROR)))
 
 
 def _scored(load: Load, chosen: Sequence[int], scale: int, patch_size: int) -> list[Scored]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TINT = 0.45  # share of the colour in the mixture
-NO_SUBNET = np.array([[128, 128, 128]], np.uint8)  # BGR
+NO_SUBNET_COLOUR = np.array([[128, 128, 128]], np.uint8)  # BGR
 _LINE = 26  # pixels of a legend's line at the smallest size
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -29,7 +29,7 @@ def draw_subnet_map(image: Image, choice: NDArray[np.integer], cell: int, num_su
     Returns:
         uint8 BGR (H, W, 3).
     """
-    return _tint(image, np.vstack([subnet_colours(num_subnets), NO_SUBNET])[choice], cell)
+    return _tint(image, np.vstack([subnet_colours(num_subnets), NO_SUBNET_COLOUR])[choice], cell)
 
 
 def draw_score_map(image: Image, scores: NDArray[np.floating], cell: int, highest: float) -> Image:

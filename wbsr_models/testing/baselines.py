@@ -12,7 +12,8 @@ from torch import Tensor
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.bicubic import upscale_as_matlab
 from wbsr_base.devices import seconds_at
-from wbsr_models.upscaler import Report
+from wbsr_models.inference.report import Report
+from wbsr_models.routing.choice import NO_SUBNET
 
 
 class Dense:
@@ -39,7 +40,7 @@ class Bicubic:
         """(1, 3, H, W) RGB -> (1, 3, scale H, scale W) on the same device, and the report."""
         start = seconds_at(image.device)
         output = upscale_as_matlab(image[0], self.scale)[None].to(image.device)
-        return output, _report(-1, 0.0, seconds_at(image.device) - start)
+        return output, _report(NO_SUBNET, 0.0, seconds_at(image.device) - start)
 
 
 def _report(subnet: int, share: float, seconds: float) -> Report:

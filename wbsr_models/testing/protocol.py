@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from wbsr_base.devices import seconds_at
-from wbsr_models.tiling import Tile
-from wbsr_models.upscaler import DynamicUpscaler, Report
+from wbsr_models.inference.report import Report
+from wbsr_models.inference.tiling import make_tile
+from wbsr_models.inference.upscaler import DynamicUpscaler
 
 Protocol = Literal["whole", "classsr"]
 PATCH, STRIDE = 32, 28  # LR pixels
@@ -62,24 +63,23 @@ class PatchProtocol:
         lr = image[0, :, :height, :width]
         choice = self.upscaler.route(lr, self.patch_size, self.stride)
         corners = itertools.product(*(range(0, side - self.patch_size + 1, self.stride) for side in (height, width)))
-        tiles = [self._tile(int(subnet), *corner) for subnet, corner in zip(choice.ravel(), corners, strict=True)]
-        runner, scale = self.upscaler.runner, self.upscaler.supernet.scale
+        side = self.patch_size
+        tiles = [
+            make_tile(int(subnet), top, top + side, left, left + side, 0, height, width)
+            for subnet, (top, left) in zip(choice.ravel(), corners, strict=True)
+        ]
+        runner, scale = self.upscaler.runner, self.upscaler.network.scale
         total: Tensor | None = None
         for tile, output in runner.outputs(lr, tiles):
             if total is None:
-                total = runner.new_canvas(lr, output.shape[0]).zero_()
-            rows, cols = slice(tile.top * scale, tile.bottom * scale), slice(tile.left * scale, tile.right * scale)
-            total[:, rows, cols] += output.to(total)
+                total = self.upscaler.memory.new_canvas(lr, output.shape[0]).zero_()
+            total[tile.target(scale)] += output.to(total)
         assert total is not None  # an image that is covered has a patch
         down, across = (self._counts(side).repeat_interleave(scale).to(total) for side in (height, width))
         total /= down[:, None] * across
         run = np.array([*self.upscaler.flops_shares, 0.0])[choice].mean()  # last: number -1, bicubic
         times = choice.size * self.patch_size**2 / (height * width)  # a pixel is computed, on average
         return total[None], self.upscaler.report(choice, (run + self.upscaler.router_share) * times, start)
-
-    def _tile(self, subnet: int, top: int, left: int) -> Tile:
-        side = self.patch_size
-        return Tile(subnet, top, top + side, left, left + side, top, left, side, side)
 
     def _counts(self, length: int) -> Tensor:
         """(length,): how many patches cover each pixel of a side."""

@@ -8,7 +8,7 @@ BasicSR reads the weights and ignores the rest; `torch.load(weights_only=True)` 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from wbsr_base.options import parse
-from wbsr_models.edge_routing import EdgeTable
+from wbsr_models.routing.profile import Profile
 
 VERSION = 1
 
@@ -25,39 +25,27 @@ VERSION = 1
 class Metadata:
     """The `wbsr` entry of a checkpoint.
 
-    `network`: the options of `network_g`; `patch_size`: LR pixels; `thresholds`: K-1 increasing scores, or None if
-    the training had no difficulty classes. From `wbsr calibrate`: `error_table`, K rows of M mean squared errors (RGB,
-    range 0-1), class by class under each subnet in order of cost; `class_shares`, the share of patches in each class.
-    `edge_table`: from `wbsr calibrate --edge-table`, the PSNR to expect by edge score, for ARM's routing.
-    `training`: how far the training was, and its strategy.
+    Args:
+        network: the options of `network_g`.
+        profile: what routing needs to know; its fields stand in the entry beside the others.
+        training: how far the training was, and its strategy.
+        version: of the entry's format.
     """
 
     network: dict[str, Any]
-    patch_size: int
-    thresholds: tuple[float, ...] | None = None
-    error_table: tuple[tuple[float, ...], ...] | None = None
-    class_shares: tuple[float, ...] | None = None
-    edge_table: EdgeTable | None = None
+    profile: Profile
     training: dict[str, Any] | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
         if self.version < 1:
             raise ValueError(f"version must be at least 1, got {self.version}")
-        if self.patch_size < 1:
-            raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
-        for name in ("error_table", "class_shares"):
-            rows = getattr(self, name)
-            if rows is not None and len(rows) != len(self.thresholds or ()) + 1:
-                raise ValueError(
-                    f"{name} must have one row for each of the {len(self.thresholds or ()) + 1} difficulty classes, "
-                    f"got {len(rows)}: run wbsr calibrate again"
-                )
 
     def plain(self) -> dict[str, Any]:
         """The entry as plain types."""
         entry: dict[str, Any] = _plain(asdict(self))
-        return {name: value for name, value in entry.items() if value is not None}
+        flat = {"network": entry["network"], **entry.pop("profile"), **entry}
+        return {name: value for name, value in flat.items() if value is not None}
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -91,7 +79,11 @@ def read_metadata(content: dict[str, Any], path: str | Path) -> Metadata | None:
     version = entry.get("version") if isinstance(entry, dict) else None
     if isinstance(version, int) and version > VERSION:  # before keys that this version does not know are called wrong
         raise ValueError(f"{where}: version must be at most {VERSION}, got {version}: install a newer wbsr")
-    return parse(Metadata, entry, where)
+    if not isinstance(entry, dict):
+        raise TypeError(f"{where} must be a block of keys, got {entry!r}")
+    known = {field.name for field in fields(Profile)}
+    profile = parse(Profile, {key: value for key, value in entry.items() if key in known}, where)
+    return parse(Metadata, {"profile": profile, **{k: v for k, v in entry.items() if k not in known}}, where)
 
 
 def check_weights(net: nn.Module, weights: dict[str, Any], path: str) -> None:

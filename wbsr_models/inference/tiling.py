@@ -4,7 +4,7 @@ A tile is what one network call writes. Its window is the tile with a halo of re
 the image ends, the window ends too, so the network's own padding meets the true border as it would in a dense run.
 
 A halo is paid per tile: a tile of 32 x 32 with a halo of 4 computes 1.56 times its area, one of 128 x 128 only 1.13
-times; layers that are trimmed (see `wbsr_models.trimming`) compute less of it. So neighbouring patches are joined to
+times; layers that are trimmed (see `trimming.py`) compute less of it. So neighbouring patches are joined to
 rectangles where one window, under the dearest of their subnets, costs less than its parts. The image is cut into blocks
 of at most `max_tile`, and in each block the cheapest guillotine partition is found by dynamic programming over all its
 rectangles, smallest first:
@@ -19,16 +19,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wbsr_models.trimming import WHOLE, Margins, Parts
-
-DEFAULT_HALO = 4  # LR pixels; the least whose mean seam stays below 1.02 on trained weights, see docs/inference.md
+from wbsr_models.inference.trimming import WHOLE, Margins, Parts
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Part = tuple[EllipsisType, slice, slice]  # rows and columns of an image, whatever stands before them
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,24 @@ class Tile:
         height, width = self.bottom - self.top, self.right - self.left
         return top, self.window_height - height - top, left, self.window_width - width - left
 
+    @property
+    def window(self) -> Part:
+        """Rows and columns of the LR image that the network reads."""
+        return (
+            ...,
+            slice(self.window_top, self.window_top + self.window_height),
+            slice(self.window_left, self.window_left + self.window_width),
+        )
+
+    def inside(self, scale: int) -> Part:
+        """Rows and columns of the window's output that are the tile's."""
+        top, left = self.top - self.window_top, self.left - self.window_left
+        return ..., _scaled(top, self.bottom - self.top, scale), _scaled(left, self.right - self.left, scale)
+
+    def target(self, scale: int) -> Part:
+        """Rows and columns of the SR image that the tile writes."""
+        return ..., _scaled(self.top, self.bottom - self.top, scale), _scaled(self.left, self.right - self.left, scale)
+
     def computed_area(self, parts: Parts) -> float:
         """LR pixels that a network computes whose cost is spent in these parts."""
         height, width = self.bottom - self.top, self.right - self.left
@@ -67,6 +85,13 @@ class Tile:
             share * (height + min(top, m) + min(bottom, m)) * (width + min(left, m) + min(right, m))
             for m, share in parts.items()
         )
+
+
+def make_tile(subnet: int, top: int, bottom: int, left: int, right: int, halo: int, height: int, width: int) -> Tile:
+    """The tile of these rows and columns of an LR image of height x width, which reads `halo` pixels around itself."""
+    window_top, window_left = max(top - halo, 0), max(left - halo, 0)
+    window_height, window_width = min(bottom + halo, height) - window_top, min(right + halo, width) - window_left
+    return Tile(subnet, top, bottom, left, right, window_top, window_left, window_height, window_width)
 
 
 def plan_tiles(
@@ -105,7 +130,11 @@ def plan_tiles(
     spent = _spent(costs, parts or [WHOLE] * len(costs), halo)
     extra = np.append(np.broadcast_to(call_pixels, len(costs)) * np.asarray(costs, np.float64), 0.0)
     planned = _Partition(blocks, rows, cols, spent, extra, (height, width), halo, max_pixels)
-    return [_tile(*rectangle, halo, height, width) for rectangle in planned.rectangles()]
+    return [make_tile(*rectangle, halo, height, width) for rectangle in planned.rectangles()]
+
+
+def _scaled(first: int, length: int, scale: int) -> slice:
+    return slice(first * scale, (first + length) * scale)
 
 
 def _spent(costs: Sequence[float], parts: Sequence[Parts], halo: int) -> dict[float, Floats]:
@@ -238,9 +267,3 @@ def _improve(cost: Floats, cut: Ints, other: Floats, number: int) -> None:
     better = other < cost
     np.copyto(cost, other, where=better)
     cut[better] = number
-
-
-def _tile(subnet: int, top: int, bottom: int, left: int, right: int, halo: int, height: int, width: int) -> Tile:
-    window_top, window_left = max(top - halo, 0), max(left - halo, 0)
-    window_height, window_width = min(bottom + halo, height) - window_top, min(right + halo, width) - window_left
-    return Tile(subnet, top, bottom, left, right, window_top, window_left, window_height, window_width)

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor, nn
 
-Precision = Literal["float32", "bf16", "fp16"]
-
-_DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from wbsr_base.precision import dtype_of
 
 
-def dtype_of(precision: Precision) -> torch.dtype:
-    """The type that `precision` names.
-
-    Raises:
-        ValueError: another name.
-    """
-    if precision not in _DTYPES:
-        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
-    return _DTYPES[precision]
-
-
-def ready(
-    network: nn.Module, precision: Precision = "float32", compiled: bool = False, ensemble: bool = False
-) -> nn.Module:
+def ready(network: nn.Module, precision: str = "fp32", compiled: bool = False) -> nn.Module:
     """`network` for inference: channels-last, in `precision`, compiled for windows of any size if asked."""
     network = network.to(dtype_of(precision)).to(memory_format=torch.channels_last)
     if compiled:
         network.compile(dynamic=True)
-    return SelfEnsemble(network) if ensemble else network
+    return network
 
 
 class SelfEnsemble(nn.Module):

@@ -18,11 +18,11 @@ from tqdm import tqdm
 from wbsr_base.bicubic import Bytes, crop_to_multiple, resize
 from wbsr_data.edge import edge_score
 from wbsr_data.gradient import gradient_score, patch_positions
-
-_BATCH = 16  # windows in one call of a network
+from wbsr_models.inference.tile_runner import TileRunner
+from wbsr_models.inference.tiling import make_tile
+from wbsr_models.routing.choice import NO_SUBNET
 
 Load = Callable[[int], Bytes]
-Network = Callable[[Tensor], Tensor]
 Errors = NDArray[np.float64]
 
 
@@ -50,57 +50,51 @@ def score(hr: Bytes, number: int, scale: int, patch_size: int) -> Scored | None:
     return Scored(number, lr, grid_rows.ravel(), grid_cols.ravel(), scores, edges)
 
 
-def measure(
-    networks: Sequence[Network],
+def squared_errors(
+    runner: TileRunner,
     load: Load,
     scored: Sequence[Scored],
     drawn: NDArray[np.int64],
     patch_size: int,
-    halo: int,
     device: torch.device,
 ) -> Iterator[tuple[NDArray[np.int64], Errors]]:
-    """Batches of positions and the squared errors of the networks, (n,) and (n, networks)."""
+    """Mean squared errors (RGB, range 0-1) on drawn patches, image by image.
+
+    Args:
+        runner: of the networks.
+        load: HR images by number.
+        scored: their LR images, and the grids of their patches.
+        drawn: positions among all patches of `scored`, increasing.
+        patch_size: LR pixels.
+        device: where the networks run.
+
+    Yields:
+        Positions (n,), and the errors of interpolation and of each subnet, (n, 1 + M).
+    """
     first = np.cumsum([0, *(len(one.scores) for one in scored)])
     with tqdm(total=len(drawn), desc="Measuring errors", unit="patch") as bar:
         for one, start, end in zip(scored, first[:-1], first[1:], strict=True):
             inside = drawn[(drawn >= start) & (drawn < end)]
-            if len(inside) == 0:
-                continue
-            hr = to_tensor(load(one.number))
-            for at in range(0, len(inside), _BATCH):
-                positions = inside[at : at + _BATCH]
-                places = [(int(one.rows[i - start]), int(one.cols[i - start])) for i in positions]
-                yield positions, _squared_errors(networks, one.lr, hr, places, patch_size, halo, device)
-                bar.update(len(positions))
+            if len(inside) > 0:
+                places = [(int(one.rows[i - start]), int(one.cols[i - start])) for i in inside]
+                yield inside, _on_image(runner, one.lr.to(device), to_tensor(load(one.number)), places, patch_size)
+                bar.update(len(inside))
 
 
 @torch.no_grad()
-def _squared_errors(
-    networks: Sequence[Network],
-    lr: Tensor,
-    hr: Tensor,
-    places: Sequence[tuple[int, int]],
-    patch_size: int,
-    halo: int,
-    device: torch.device,
-) -> Errors:
-    """Mean squared error of every network on patches of one image: (n, networks)."""
-    height, width = (min(patch_size + 2 * halo, side) for side in lr.shape[1:])
-    corners = [
-        (min(max(row - halo, 0), lr.shape[1] - height), min(max(col - halo, 0), lr.shape[2] - width))
-        for row, col in places
-    ]
-    windows = torch.stack([lr[:, top : top + height, left : left + width] for top, left in corners])
-    windows = windows.to(device).contiguous(memory_format=torch.channels_last)
-    result = np.empty((len(places), len(networks)))
-    for m, network in enumerate(networks):
-        outputs = network(windows).clamp_(0, 1).cpu()
-        scale = outputs.shape[-1] // width
-        side = patch_size * scale
-        for i, ((row, col), (top, left)) in enumerate(zip(places, corners, strict=True)):
-            y, x = (row - top) * scale, (col - left) * scale
-            truth = hr[:, row * scale : row * scale + side, col * scale : col * scale + side]
-            result[i, m] = float((outputs[i, :, y : y + side, x : x + side] - truth).square().mean())
+def _on_image(runner: TileRunner, lr: Tensor, hr: Tensor, places: Sequence[tuple[int, int]], patch_size: int) -> Errors:
+    """Errors on the patches of one image at these rows and columns: (n, 1 + M)."""
+    network, halo = runner.pool.source, runner.pool.settings.halo
+    numbers = [NO_SUBNET, *range(len(network.subnets))]
+    result = np.empty((len(places), len(numbers)))
+    for column, number in enumerate(numbers):
+        tiles = [
+            make_tile(number, row, row + patch_size, col, col + patch_size, halo, *lr.shape[1:]) for row, col in places
+        ]
+        rows = {tile: i for i, tile in enumerate(tiles)}
+        for tile, output in runner.outputs(lr, tiles):
+            sr = output[tile.inside(network.scale)].clamp(0, 1).float().cpu()
+            result[rows[tile], column] = float((sr - hr[tile.target(network.scale)]).square().mean())
     return result
 
 

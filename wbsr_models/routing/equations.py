@@ -25,8 +25,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Choice = NDArray[np.int64]  # (rows, cols), the number of each patch's subnet, counted from 0
-
 
 def route_by_class(classes: NDArray[np.integer], num_classes: int, num_subnets: int) -> NDArray[np.int64]:
     """m = ⌈k·M/K⌉ (15), counted from 0: the index of the subnet in order of cost.

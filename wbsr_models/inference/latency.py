@@ -19,35 +19,30 @@ import torch
 from torch import nn
 
 from wbsr_arch.dynamic import DynamicNetwork
-from wbsr_base.devices import seconds_at
+from wbsr_base.devices import keep_freed_blocks, seconds_at
 from wbsr_base.files import write_whole
-from wbsr_models.memory import keep_freed_blocks
-from wbsr_models.precision import Precision, dtype_of, ready
+from wbsr_base.precision import canonical, dtype_of
+from wbsr_models.inference.ready import ready
 
 REPEATS = 5
 
 _SIDE = 64  # LR pixels of the windows that are timed
 _BATCH_CPU, _BATCH_GPU = 1, 64
-_FORMAT = 1  # raise it when what is measured changes
+_FORMAT = 2  # raise it when what is measured changes
 
 _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
 
-def measure(
-    supernet: DynamicNetwork,
-    device: torch.device | str,
-    precision: Precision = "float32",
-    folder: Path | None = None,
-    in_channels: int = 3,
+def measured_seconds(
+    network: DynamicNetwork, device: torch.device | str, precision: str = "fp32", folder: Path | None = None
 ) -> tuple[float, ...]:
-    """Milliseconds per LR pixel of each subnet on `device`, in the supernet's order.
+    """Seconds per LR pixel of each subnet on `device`, in the network's order.
 
     Args:
-        supernet: whose subnets are timed; only their shapes matter.
+        network: whose subnets are timed; only their shapes matter.
         device: where they run.
         precision: of the networks.
         folder: where times are kept; None: `wbsr` in the user's cache folder.
-        in_channels: of the images.
 
     Returns:
         Medians of five interleaved runs on windows of 64 x 64, all above 0.
@@ -55,30 +50,30 @@ def measure(
     Raises:
         ValueError: an unknown precision.
     """
-    device = torch.device(device)
-    path = (folder or cache_folder()) / f"latency-{_key(supernet, device, precision)}.json"
-    known = _read(path, len(supernet.subnets))
+    device, precision = torch.device(device), canonical(precision)
+    path = (folder or cache_folder()) / f"latency-{_key(network, device, precision)}.json"
+    known = _read(path, len(network.subnets))
     if known is None:
-        known = time_subnets(supernet, device, precision, in_channels)
+        batch = _BATCH_GPU if device.type == "cuda" else _BATCH_CPU
+        known = time_subnets(network, device, precision, batch=batch)
         _write(path, known)
     return known
 
 
 def time_subnets(
-    supernet: DynamicNetwork, device: torch.device, precision: Precision = "float32", in_channels: int = 3
+    network: DynamicNetwork, device: torch.device, precision: str = "fp32", side: int = _SIDE, batch: int = 1
 ) -> tuple[float, ...]:
-    """What `measure` returns, measured now."""
+    """What `measured_seconds` returns, measured now: for calls on `batch` windows of side x side LR pixels."""
     if device.type == "cpu":
         keep_freed_blocks()
-    batch = _BATCH_GPU if device.type == "cuda" else _BATCH_CPU
-    window = torch.rand(batch, in_channels, _SIDE, _SIDE, device=device, dtype=dtype_of(precision))
+    window = torch.rand(batch, network.in_channels, side, side, device=device, dtype=dtype_of(precision))
     window = window.contiguous(memory_format=torch.channels_last)
-    networks = [ready(supernet.extract(subnet).to(device), precision) for subnet in supernet.subnets]
-    for network in networks:
-        _seconds(network, window)  # warm-up
-    runs = [[_seconds(network, window) for network in networks] for _ in range(REPEATS)]
-    pixels = batch * _SIDE**2
-    return tuple(1000 * statistics.median(times) / pixels for times in zip(*runs, strict=True))
+    networks = [ready(network.extract(subnet).to(device), precision) for subnet in network.subnets]
+    for each in networks:
+        _seconds(each, window)  # warm-up
+    runs = [[_seconds(each, window) for each in networks] for _ in range(REPEATS)]
+    pixels = batch * side**2
+    return tuple(statistics.median(times) / pixels for times in zip(*runs, strict=True))
 
 
 def cache_folder() -> Path:
@@ -93,12 +88,12 @@ def _seconds(network: nn.Module, window: torch.Tensor) -> float:
     return seconds_at(window.device) - start
 
 
-def _key(supernet: DynamicNetwork, device: torch.device, precision: Precision) -> str:
+def _key(network: DynamicNetwork, device: torch.device, precision: str) -> str:
     is_cuda = device.type == "cuda"
     content = {
         "format": _FORMAT,
-        "weights": {name: list(weight.shape) for name, weight in supernet.state_dict().items()},
-        "flops": {str(subnet): flops for subnet, flops in supernet.flops.items()},
+        "weights": {name: list(weight.shape) for name, weight in network.state_dict().items()},
+        "flops": {str(subnet): flops for subnet, flops in network.flops.items()},
         "device": torch.cuda.get_device_name(device) if is_cuda else [platform.node(), platform.processor()],
         "threads": None if is_cuda else torch.get_num_threads(),
         "precision": precision,
@@ -109,7 +104,7 @@ def _key(supernet: DynamicNetwork, device: torch.device, precision: Precision) -
 
 def _read(path: Path, count: int) -> tuple[float, ...] | None:
     try:
-        times = json.loads(path.read_text(encoding="utf-8"))["milliseconds_per_pixel"]
+        times = json.loads(path.read_text(encoding="utf-8"))["seconds_per_pixel"]
         if len(times) != count or not all(value > 0 for value in times):
             raise ValueError("it holds other numbers")
     except FileNotFoundError:
@@ -123,6 +118,6 @@ def _read(path: Path, count: int) -> tuple[float, ...] | None:
 def _write(path: Path, times: tuple[float, ...]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps({"milliseconds_per_pixel": times}))
+        write_whole(path, json.dumps({"seconds_per_pixel": times}))
     except OSError as error:
         _logger.warning("The times are not kept, since %s can't be written (%s).", path.parent, error)
