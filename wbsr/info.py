@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         device = pick_device(arguments.device)
         seconds = time_subnets(supernet.to(device), device, side=arguments.size)
         milliseconds = dict(zip(supernet.subnets, (1000 * arguments.size**2 * each for each in seconds), strict=True))
-    sys.stdout.write(describe(path, content, supernet, metadata) + "\n")
+    sys.stdout.write(describe(path, content, supernet, metadata) + (_half(supernet) if arguments.half else "") + "\n")
     sys.stdout.write(table(supernet, metadata, milliseconds))
     if milliseconds is not None:
         sys.stdout.write(
@@ -85,6 +85,7 @@ def describe(path: Path, content: Mapping[str, Any], supernet: DynamicNetwork, m
         lines.append(f"thresholds  {len(profile.thresholds) + 1} difficulty classes, split at {values}")
     calibrated = "none: wbsr calibrate measures it" if profile.error_table is None else "measured by wbsr calibrate"
     lines.append(f"error table {calibrated}")
+    lines.append(f"tiles       {_tiles(supernet)}")
     if profile.edge_table is not None:
         lines.append(f"edge table  {len(profile.edge_table.psnr)} bins, for routing arm")
     return "\n".join(lines) + "\n"
@@ -120,6 +121,26 @@ def expected_psnr(profile: Profile) -> list[float]:
     return [-10 * math.log10(error / sum(profile.class_shares)) if error > 0 else math.inf for error in errors]
 
 
+def _tiles(network: DynamicNetwork) -> str:
+    """Whether the full network's tiles can be exact."""
+    from wbsr_arch.traits import reach
+
+    radius = reach(network.extract(), network.in_channels)
+    if radius is None:
+        return "approximations with any halo: the network looks everywhere, or farther than it was followed"
+    return f"exact from a halo of {radius} LR pixels on, as far as the full network looks"
+
+
+def _half(network: DynamicNetwork) -> str:
+    """What half precision does to the full network."""
+    from wbsr_arch.traits import half_error
+
+    full = network.extract()
+    errors = {name: half_error(full, name, network.in_channels) for name in ("bf16", "fp16")}
+    told = [f"{name} {'overflows' if math.isinf(e) else f'{e:.2f} levels of 255'}" for name, e in errors.items()]
+    return f"half        mean error on random pixels: {', '.join(told)}\n"
+
+
 def _training(training: Mapping[str, Any] | None) -> str:
     if training is None:
         return "unknown"
@@ -131,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wbsr info", description=__doc__)
     parser.add_argument("file", help="a checkpoint, of a model of ours or a stock one, or the name of shipped weights")
     parser.add_argument("--time", action="store_true", help="measure the milliseconds of each subnet on this device")
+    parser.add_argument("--half", action="store_true", help="measure the error of bf16 and fp16 on random pixels")
     parser.add_argument(
         "--size", type=int, default=128, help="with --time: side of the LR image (default: %(default)s)"
     )

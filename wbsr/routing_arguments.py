@@ -8,7 +8,7 @@ import inspect
 from typing import Any
 
 from wbsr_base.options import add_arguments
-from wbsr_models.routing.policies import POLICIES, asked_by, make_policy, option_names
+from wbsr_models.routing.policies import POLICIES, asked_by, knobs, make_policy, option_names
 from wbsr_models.routing.policy import Policy
 
 
@@ -17,7 +17,7 @@ def add_routing_arguments(group: argparse._ArgumentGroup) -> None:
     told = "; ".join(f"{name}: {_first_line(kind)}" for name, kind in POLICIES.items())
     group.add_argument("--mode", "--routing", choices=tuple(POLICIES), help=f"{told} (default: the weights' own)")
     added: set[str] = set()
-    for kind in POLICIES.values():
+    for kind in (*knobs().values(), *POLICIES.values()):  # an option of several is told as its owner tells it
         add_arguments(group, kind, leave_out=added & {f.name for f in dataclasses.fields(kind)}, optional=True)
         added |= {field.name for field in dataclasses.fields(kind)}
 

@@ -153,7 +153,7 @@ def test_errors_name_the_remedy(hr, tmp_path, capsys, weights):
         ("--hr", tmp_path / "nowhere"): "there is no folder",
         ("--hr", hr, "--scale", 1): "--scale must be at least 2",
         ("--hr", hr, "--scale", 2, "--patch", 12, "--weights", tmp_path / "gone.pth"): "gone.pth",
-        ("--hr", hr, "--scale", 2, "--patch", 16, "--weights", weights): "patch size in LR pixels of weights",
+        ("--hr", hr, "--scale", 2, "--patch", 16, "--weights", weights): "patch size in LR pixels of the weights",
         ("--hr", hr, "--scale", 2, "--patch", 400): "images that are all smaller",
         ("--hr", hr, "--scale", 2, "--patch", 12, "--classes", 200): "200 classes for 89 patches",
     }

@@ -363,7 +363,7 @@ def test_a_picture_is_written_while_the_next_is_upscaled(folder, weights, monkey
         (["in", "-o", "out", "--weights", "in/a.png"], "in/a.png can't be read as a checkpoint"),
         (["in", "-o", "out", "--budget", "0.01"], "budget must be at least 0.2778, the cheapest"),
         (["in", "-o", "out", "--budget", "1.2"], r"budget must be in (0, 1], a share of"),
-        (["in", "-o", "out", "--mode", "budget"], "routing `budget` needs a budget"),
+        (["in", "-o", "out", "--mode", "budget"], "routing `budget` needs budget"),
         (["in", "-o", "out", "--subnet", "w9d9"], "must name one of w2d1, "),
         (["in", "-o", "out", "--subnet", "w2d1", "--mode", "full"], "--subnet w2d1 is a mode of its own"),
         (["in", "-o", "out", "--scale", "3"], "--scale is 3, but weights"),

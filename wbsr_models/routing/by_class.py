@@ -18,7 +18,7 @@ from wbsr_models.routing.profile import Profile
 
 @dataclass(frozen=True)
 class Paper(Policy):
-    """Eq. 15: m = ⌈k·M/K⌉."""
+    """Eq. 15: the subnet by the difficulty class, m = ⌈k·M/K⌉."""
 
     name: ClassVar[str] = "paper"
 

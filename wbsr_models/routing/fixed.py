@@ -19,7 +19,7 @@ from wbsr_models.routing.profile import Profile
 
 @dataclass(frozen=True)
 class Fixed(Policy):
-    """Every patch gets the same.
+    """One subnet for all patches, by default the full network.
 
     Args:
         subnet: its name, such as `w36d4`; None is the full network.
