@@ -107,7 +107,7 @@ def workplace(tmp_path, monkeypatch):
 def test_the_python_examples_run(path, workplace):
     names = {"__name__": "example"}
     for block in code_blocks(path, "python"):
-        exec(compile(block, f"<example of {name_of(path)}>", "exec"), names)
+        exec(compile(block, f"<example of {name_of(path)}>", "exec", dont_inherit=True), names)
 
 
 def fragments():

@@ -20,7 +20,7 @@ COMMANDS = {
     "checkpoints": ["export", "info"],
     "data": ["analyze", "prepare"],
     "inference": ["upscale"],
-    "routing": ["calibrate", "upscale"],
+    "routing": ["analyze", "calibrate", "upscale"],
     "tables": ["tables"],
     "training": ["options", "test", "train"],
 }
