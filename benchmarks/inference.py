@@ -1,4 +1,4 @@
-"""How long dynamic inference takes beside its rivals: the table of docs/inference.md.
+"""How long dynamic inference takes beside its rivals: the table of docs/findings/speed.md.
 
     python benchmarks/inference.py --images DIR [--weights W | --arch SRResNet] [--results FILE] [--shares 0.5 0.6 0.8]
 

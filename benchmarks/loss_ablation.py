@@ -1,4 +1,4 @@
-"""What BDLoss does to PSNR, overall and per difficulty class, against L1 and MSE: the table of docs/bdloss.md.
+"""What BDLoss does to PSNR, overall and per difficulty class, against L1 and MSE: the table of docs/findings/bdloss.md.
 
     python benchmarks/loss_ablation.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...]
 

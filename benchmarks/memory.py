@@ -1,4 +1,4 @@
-"""Most memory, by the operating system's accounting, for one large result: the figure of docs/inference.md.
+"""Most memory, by the operating system's accounting, for one large result: the figure of docs/findings/speed.md.
 
     python benchmarks/memory.py [--height 1080] [--width 1920] [--memory-mb MB] [--precision float32]
 

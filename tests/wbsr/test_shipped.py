@@ -19,7 +19,7 @@ from wbsr_models.checkpoints.loading import load_supernet
 compat.install()
 from basicsr.metrics import calculate_psnr  # noqa: E402
 
-CARD = Path(__file__).parents[2] / "docs" / "models.md"
+CARD = Path(__file__).parents[2] / "docs" / "guide" / "models.md"
 FILES = sorted(SHIPPED.glob("*.pth"))
 
 
