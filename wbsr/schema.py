@@ -30,6 +30,8 @@ class Block:
         type: what its key `type` must be; empty for a block that is ours alone.
         hints: "module:class" whose hints are more exact than those of `made_from`.
         about: what a plain number is.
+        policies: "module:table" of the routing policies by name, one of which its key `routing` names; its other keys
+            are also their options, of which a knob may be a list.
     """
 
     where: str
@@ -37,6 +39,7 @@ class Block:
     type: str = ""
     hints: str = ""
     about: str = ""
+    policies: str = ""
 
 
 BLOCKS = (
@@ -53,7 +56,11 @@ BLOCKS = (
         hints="wbsr_losses.options:BDLossOptions",
     ),
     Block("train:weight_penalty", about="λ of λ‖θ‖², the third term of Eq. 14; at least 0."),
-    Block("val:dynamic", ("wbsr_models.dynamic_options:DynamicOptions",)),
+    Block(
+        "val:dynamic",
+        ("wbsr_models.inference.settings:EngineSettings", "wbsr_models.testing.options:TestOptions"),
+        policies="wbsr_models.routing.policies:POLICIES",
+    ),
 )
 
 
@@ -113,14 +120,29 @@ def _block_schema(block: Block) -> dict[str, Any]:
     """The schema of a block; it may be empty where no key is needed."""
     classes = [_load(name) for name in block.made_from]
     made = _object_schema(classes, get_type_hints(_load(block.hints)) if block.hints else {})
+    if block.policies:
+        made["properties"] |= _policy_options(_load(block.policies))
     about = (inspect.getdoc(classes[0]) or "").split("\n\n")[0].replace("\n", " ")
     return {"description": about, **made, "type": "object" if "required" in made else ["object", "null"]}
 
 
-def _load(name: str) -> type:
-    module, _, cls = name.partition(":")
-    loaded: type = getattr(importlib.import_module(module), cls)
-    return loaded
+def _policy_options(policies: Mapping[str, Any]) -> dict[str, Any]:
+    """The key `routing`, and the options of all policies; the one whose knob an option is describes it."""
+    modes = {"anyOf": [{"enum": list(policies)}, {"type": "string", "pattern": r"^w\d+d\d+$"}]}
+    found: dict[str, Any] = {"routing": {**modes, "description": "how patches are routed, or one subnet's name."}}
+    for kind in sorted(policies.values(), key=lambda kind: kind.knob is None):
+        for name, one in _object_schema([kind], {})["properties"].items():
+            if name not in found and name != "subnet":
+                one.pop("default", None)
+                text = {"description": one.pop("description")} if "description" in one else {}
+                listed = {"type": "array", "items": dict(one), "minItems": 1}
+                found[name] = {**({"anyOf": [one, listed]} if kind.knob == name else one), **text}
+    return found
+
+
+def _load(name: str) -> Any:
+    module, _, member = name.partition(":")
+    return getattr(importlib.import_module(module), member)
 
 
 def _object_schema(classes: Sequence[type], exact: Mapping[str, Any]) -> dict[str, Any]:
