@@ -83,8 +83,8 @@ def test_the_wheel_holds_all_packages_types_options_and_weights_and_nothing_stal
 
 def test_a_source_archive_builds_the_same_wheel(wheel, source, tmp_path):
     call("-c", BUILD, "build_sdist", tmp_path, cwd=source)
-    shutil.unpack_archive(next(tmp_path.glob("*.tar.gz")), tmp_path)
-    call("-c", BUILD, "build_wheel", tmp_path, cwd=next(tmp_path.glob("wbsr-*/")))
+    shutil.unpack_archive(next(tmp_path.glob("*.tar.gz")), tmp_path / "unpacked")
+    call("-c", BUILD, "build_wheel", tmp_path, cwd=next((tmp_path / "unpacked").iterdir()))
     assert zipfile.ZipFile(tmp_path / wheel.name).namelist() == zipfile.ZipFile(wheel).namelist()
 
 
