@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wbsr_base.options import parse, suggest
+from wbsr_data.training_sets import difficulty_classes
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.routing.policies import knobs, make_policy, option_names, takes
 from wbsr_models.routing.policy import Policy
@@ -112,7 +113,7 @@ def dynamic_options(opt: dict[str, Any], routing: str = "paper") -> DynamicOptio
                 f"val:dynamic:routing `{policy.mode}` needs {NEEDED[field]} once the training is over: validate by "
                 "routing: full"
             )
-    no_classes = train.get("type") != "HESPairedImageDataset" and dynamic.test.thresholds is None
+    no_classes = difficulty_classes(train) is None and dynamic.test.thresholds is None
     if no_classes and "thresholds" in policy.needs:
         raise ValueError(
             f"val:dynamic:routing `{policy.mode}` needs difficulty classes, which the training set of type "
