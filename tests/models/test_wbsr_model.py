@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 from torch.nn import functional as F
+from wbsr_models.baselines import Dense
+from wbsr_models.protocol import PatchProtocol
 
 from wbsr_arch import Subnet, Supernet
 from wbsr_models import DynamicUpscaler, WBSRModel
-from wbsr_models.baselines import Dense
-from wbsr_models.protocol import PatchProtocol
 from wbsr_models.strategy import match_weights
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
