@@ -42,8 +42,8 @@ from turns import Call, Clock, Turns
 
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.supernet import Supernet
-from wbsr_base.bicubic import crop_to_multiple, resize
 from wbsr_base.devices import keep_freed_blocks
+from wbsr_base.pixels.bicubic import crop_to_multiple, resize
 from wbsr_base.precision import dtype_of
 from wbsr_data.gradient import gradient_score
 from wbsr_models.checkpoints.loading import load_supernet

@@ -53,7 +53,11 @@ def graph(name_of):
 
 
 def folder_of(module):
-    return module if (ROOT / Path(*module.split("."))).is_dir() else module.rpartition(".")[0]
+    """A file's folder; the `__init__` of a package that has rooms is its front door, which names what lies behind."""
+    place = ROOT / Path(*module.split("."))
+    if not place.is_dir():
+        return module.rpartition(".")[0]
+    return f"{module}, front door" if module in PACKAGES else module
 
 
 def circle(arrows):

@@ -14,7 +14,7 @@ from wbsr_models.inference.settings import DEFAULT_HALO
 from wbsr_models.routing.edge_table import BINS, EdgeTable
 
 if TYPE_CHECKING:
-    from wbsr_base.bicubic import Bytes
+    from wbsr_base.pixels.bicubic import Bytes
     from wbsr_models.testing.calibration import Calibration
 
 BUDGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the printed table
@@ -29,10 +29,10 @@ def main(argv: Sequence[str]) -> int:
         OSError: the checkpoint can't be written; it is as it was.
     """
     arguments = _parser().parse_args(list(argv))
-    from wbsr_base.bicubic import to_8_bits
     from wbsr_base.compat.saving import atomic_save
     from wbsr_base.devices import pick_device
-    from wbsr_base.images import decode_pixels
+    from wbsr_base.pixels.bicubic import to_8_bits
+    from wbsr_base.pixels.images import decode_pixels
     from wbsr_data.sources import find_sources
     from wbsr_models.checkpoints.loading import load_supernet
     from wbsr_models.checkpoints.metadata import load_checkpoint

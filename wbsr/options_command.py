@@ -71,7 +71,7 @@ def copy(files: Sequence[OptionFile], target: Path, overwrite: bool = False, in_
 
 
 def _write_schema(target: str, overwrite: bool) -> None:
-    from wbsr.schema import schema_text
+    from wbsr.checks.schema import schema_text
 
     if target == "-":
         sys.stdout.write(schema_text())

@@ -21,9 +21,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wbsr_base.images import decode_image
+    from wbsr_base.pixels.images import decode_image
     from wbsr_data.crop import Crop, Crops
-    from wbsr_data.dda_dataset import DDAPairedImageDataset
+    from wbsr_data.dda.dataset import DDAPairedImageDataset
     from wbsr_data.difficulty import class_probabilities, classify, thresholds
     from wbsr_data.draws import DrawPlan
     from wbsr_data.edge import edge_score
@@ -58,9 +58,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "wbsr_base.images": ["decode_image"],
+    "wbsr_base.pixels.images": ["decode_image"],
     "wbsr_data.crop": ["Crop", "Crops"],
-    "wbsr_data.dda_dataset": ["DDAPairedImageDataset"],
+    "wbsr_data.dda.dataset": ["DDAPairedImageDataset"],
     "wbsr_data.difficulty": ["class_probabilities", "classify", "thresholds"],
     "wbsr_data.draws": ["DrawPlan"],
     "wbsr_data.edge": ["edge_score"],
@@ -86,4 +86,4 @@ def __dir__() -> list[str]:
 
 
 if "basicsr" in sys.modules:  # in a BasicSR program, a plain `import wbsr_data` registers both data sets
-    importlib.import_module("wbsr_data.dda_dataset")
+    importlib.import_module("wbsr_data.dda.dataset")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wbsr_base.images import Pixels
+from wbsr_base.pixels.images import Pixels
 from wbsr_data.draws import Plan
 from wbsr_data.patch_index import PatchIndex
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wbsr_base.images import Pixels, check_image, decode_pixels, to_float
+from wbsr_base.pixels.images import Pixels, check_image, decode_pixels, to_float
 from wbsr_data.crop import Crop
 from wbsr_data.image_cache import ImageCache
 from wbsr_data.index_cache import DEFAULT_FOLDER, cache_key, cached_index

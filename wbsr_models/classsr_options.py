@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wbsr_base.options import parse
-from wbsr_data.training_sets import difficulty_classes
+from wbsr_models.testing.training_sets import difficulty_classes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from wbsr_arch import Supernet
-from wbsr_base.bicubic import resize
+from wbsr_base.pixels.bicubic import resize
 from wbsr_data.edge import edge_score
 from wbsr_data.gradient import gradient_score
 from wbsr_models import Profile

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wbsr_arch import Subnet, Supernet
-from wbsr_base.bicubic import interpolate
+from wbsr_base.pixels.bicubic import interpolate
 from wbsr_data import edge_score
 from wbsr_models import DynamicUpscaler, EngineSettings, Profile, Routing, WBSRModel
 from wbsr_models.checkpoints.metadata import Metadata, read_metadata

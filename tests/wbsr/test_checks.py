@@ -9,8 +9,8 @@ import torch
 
 from wbsr import compat
 from wbsr.checks import check_options
+from wbsr.checks.schema import BLOCKS, own_keys
 from wbsr.checks.spelling import check_spelling
-from wbsr.schema import BLOCKS, own_keys
 
 NO_GPU = torch.cuda.device_count() == 0
 

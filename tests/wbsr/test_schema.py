@@ -10,9 +10,9 @@ from typing import Any, Literal
 import jsonschema
 import pytest
 
+from wbsr.checks.schema import BLOCKS, schema, schema_text, type_schema
 from wbsr.checks.source import read_options
 from wbsr.option_files import option_files
-from wbsr.schema import BLOCKS, schema, schema_text, type_schema
 from wbsr_base.options import parse
 
 FILES = [file for file in option_files() if not file.name.startswith("tables/")]

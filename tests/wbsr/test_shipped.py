@@ -12,7 +12,7 @@ import torch
 
 from wbsr import cli, compat
 from wbsr.shipped import SHIPPED, find_weights
-from wbsr_base.bicubic import crop_to_multiple, resize
+from wbsr_base.pixels.bicubic import crop_to_multiple, resize
 from wbsr_models import DynamicUpscaler
 from wbsr_models.checkpoints.loading import load_supernet
 

@@ -1,7 +1,7 @@
 """Keys that BasicSR would pass over without a word because of a slip, such as `ema_deacy`.
 
 Other models and datasets have keys of their own, so an unknown key is no error by itself; one that is nearly a known
-key is. Our own keys are those of the table of blocks in `wbsr/schema.py`.
+key is. Our own keys are those of the table of blocks in `wbsr/checks/schema.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from wbsr.schema import own_keys
+from wbsr.checks.schema import own_keys
 
 _NEAR = 0.85  # difflib's ratio: `ema_deacy` and `ema_decay` have 0.89, `optim_d` and `optim_g` (exempt) 0.86
 _SHORT = 4  # letters; such a word is near to many: `res` is meant for `hes` only where it is a block

@@ -17,5 +17,5 @@ class_losses   the bookkeeping: what each section follows
 loss_meter     measures the losses while a model trains
 plan           from losses to shares and draws
 
-All of it works in the main process, and `wbsr_data/dda_dataset.py` ties it to the training.
+All of it works in the main process, and `wbsr_data/dda/dataset.py` ties it to the training.
 """

@@ -12,8 +12,8 @@ import numpy as np
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from wbsr_base.bicubic import Bytes, crop_to_multiple, resize, to_8_bits
-from wbsr_base.images import Pixels, decode_pixels
+from wbsr_base.pixels.bicubic import Bytes, crop_to_multiple, resize, to_8_bits
+from wbsr_base.pixels.images import Pixels, decode_pixels
 from wbsr_data.hes_dataset import HESPairedImageDataset
 from wbsr_data.hes_options import HESOptions, parse_hes
 from wbsr_data.patch_index import IndexSettings, PatchIndex

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wbsr_base.bicubic import Bytes, resize, to_8_bits, to_uint8
-from wbsr_base.images import to_float
+from wbsr_base.pixels.bicubic import Bytes, resize, to_8_bits, to_uint8
+from wbsr_base.pixels.images import to_float
 from wbsr_data.gradient import patch_positions
 from wbsr_data.patch_index import PatchIndex
 from wbsr_lab.analyze.pairs import Pairs

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.dynamic import DynamicNetwork
-from wbsr_base.bicubic import interpolate
+from wbsr_base.pixels.bicubic import interpolate
 from wbsr_models.inference.ready import SelfEnsemble, ready
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.trimming import NO_MARGINS, Head, Margins, find_head, same_head, trim

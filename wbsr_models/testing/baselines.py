@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from wbsr_arch.dynamic import DynamicNetwork
-from wbsr_base.bicubic import upscale_as_matlab
 from wbsr_base.devices import seconds_at
+from wbsr_base.pixels.bicubic import upscale_as_matlab
 from wbsr_models.inference.report import Report
 from wbsr_models.routing.choice import NO_SUBNET
 

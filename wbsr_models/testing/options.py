@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from wbsr_base.options import parse, suggest
-from wbsr_data.training_sets import difficulty_classes
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.routing.policies import knobs, make_policy, option_names, takes
 from wbsr_models.routing.policy import Policy
 from wbsr_models.routing.profile import FROM_TRAINING, NEEDED
 from wbsr_models.testing.protocol import Protocol
+from wbsr_models.testing.training_sets import difficulty_classes
 
 Requests = tuple[tuple[str, Policy], ...]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from wbsr_base.bicubic import Bytes, crop_to_multiple, resize
+from wbsr_base.pixels.bicubic import Bytes, crop_to_multiple, resize
 from wbsr_data.edge import edge_score
 from wbsr_data.gradient import gradient_score, patch_positions
 from wbsr_models.inference.tile_runner import TileRunner

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wbsr_data.training_sets import difficulty_classes
+from wbsr_models.testing.training_sets import difficulty_classes
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from wbsr_base.images import Pixels, to_float
+from wbsr_base.pixels.images import Pixels, to_float
 
 Bytes = NDArray[np.uint8]
 

@@ -201,7 +201,7 @@ def type_schema(hint: Any) -> dict[str, Any]:
         return {"type": "object"}
     if isinstance(kind, type) and issubclass(kind, Sequence):
         return {"type": "array", "items": type_schema(args[0])} if args else {"type": "array"}
-    raise TypeError(f"no JSON schema is known for the type {hint}: add it to type_schema in wbsr/schema.py")
+    raise TypeError(f"no JSON schema is known for the type {hint}: add it to type_schema in wbsr/checks/schema.py")
 
 
 def _union_schema(members: list[dict[str, Any]]) -> dict[str, Any]:
