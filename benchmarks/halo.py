@@ -22,8 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wbsr.shipped import find_weights
-from wbsr_models.loading import load_supernet
-from wbsr_models.upscaler import DynamicUpscaler
+from wbsr_models.checkpoints.loading import load_supernet
+from wbsr_models.inference.settings import EngineSettings
+from wbsr_models.inference.upscaler import DynamicUpscaler
 
 
 def step_across(image: Tensor, distance: int) -> Tensor:
@@ -42,7 +43,7 @@ def measure(
     for lr, hr in tqdm(pairs, desc=f"tiles of {tile}", unit="image", leave=False):
         lr, hr = lr / 255, hr / 255
         with torch.no_grad():
-            dense = luma(upscalers[0].supernet(lr[None])[0])
+            dense = luma(upscalers[0].network(lr[None])[0])
         whole, truth = psnr(dense, luma(hr), scale), luma(hr)
         for rows, upscaler in zip(found, upscalers, strict=True):
             tiled = luma(upscaler(lr)[0])
@@ -67,7 +68,7 @@ def main() -> None:
     columns = []
     for tile in options.tiles:
         upscalers = [
-            DynamicUpscaler(supernet, None, tile, halo=halo, routing="full", max_tile=tile) for halo in options.halos
+            DynamicUpscaler(supernet, tile, "full", EngineSettings(halo=halo, max_tile=tile)) for halo in options.halos
         ]
         columns.append(
             measure(upscalers, [pair for pair in pairs if min(pair[0].shape[1:]) > tile], tile, supernet.scale)

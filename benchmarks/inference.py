@@ -1,4 +1,4 @@
-"""How long dynamic inference takes beside its rivals: the table of docs/inference.md.
+"""How long dynamic inference takes beside its rivals: the table of docs/findings/speed.md.
 
     python benchmarks/inference.py --images DIR [--weights W | --arch SRResNet] [--results FILE] [--shares 0.5 0.6 0.8]
 
@@ -42,14 +42,17 @@ from turns import Call, Clock, Turns
 
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.supernet import Supernet
-from wbsr_base.bicubic import crop_to_multiple, resize
+from wbsr_base.devices import keep_freed_blocks
+from wbsr_base.pixels.bicubic import crop_to_multiple, resize
+from wbsr_base.precision import dtype_of
 from wbsr_data.gradient import gradient_score
-from wbsr_models.loading import load_supernet
-from wbsr_models.memory import keep_freed_blocks
-from wbsr_models.precision import dtype_of, ready
-from wbsr_models.routing import route_by_class
-from wbsr_models.tiling import DEFAULT_HALO
-from wbsr_models.upscaler import DynamicUpscaler, Report
+from wbsr_models.checkpoints.loading import load_supernet
+from wbsr_models.inference.ready import ready
+from wbsr_models.inference.report import Report
+from wbsr_models.inference.settings import DEFAULT_HALO, EngineSettings
+from wbsr_models.inference.upscaler import DynamicUpscaler
+from wbsr_models.routing.equations import route_by_class
+from wbsr_models.routing.profile import Profile
 
 PATCH, STRIDE, CLASSES = 32, 28, 10
 BACKBONE = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "upscale": 4}
@@ -126,7 +129,7 @@ def _starts(length: int) -> list[int]:
 def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int) -> dict[str, Call]:
     """The runs that no share changes: dense ones, and ours with everything routed to the full network."""
     stock, dense, half = supernet.extract(), ready(supernet.extract()), ready(supernet.extract(), "bf16")
-    ours = DynamicUpscaler(supernet, None, PATCH, halo=halo, routing="full")
+    ours = DynamicUpscaler(supernet, PATCH, "full", EngineSettings(halo=halo))
 
     @torch.inference_mode()
     def run(network: nn.Module, dtype: torch.dtype) -> object:
@@ -148,13 +151,13 @@ def routed_calls(
     joined: DynamicUpscaler, lr: Tensor, thresholds: list[float], stock: Sequence[nn.Module]
 ) -> dict[str, Call]:
     """The runs under one share; `joined` is ours, `stock` are the subnets as BasicSR builds them."""
-    supernet, halo = joined.supernet, joined.halo
+    supernet, profile, halo = joined.network, joined.profile, joined.settings.halo
 
     def route(score: float) -> int:
         return int(route_by_class(1 + np.searchsorted(thresholds, score, side="right"), CLASSES, len(stock)))
 
-    apart = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo, max_tile=PATCH)
-    half = DynamicUpscaler(supernet, thresholds, PATCH, halo=halo, precision="bf16")
+    apart = DynamicUpscaler(supernet, profile, settings=EngineSettings(halo=halo, max_tile=PATCH))
+    half = DynamicUpscaler(supernet, profile, settings=EngineSettings(halo=halo, precision="bf16"))
     return {
         "patches": lambda: one_patch_at_a_time(stock, lr, route, supernet.scale),
         "one_size": lambda: apart(lr),
@@ -194,7 +197,7 @@ class Floor:
 
 def watched_run(upscaler: DynamicUpscaler, lr: Tensor, clock: Clock) -> tuple[Report, float]:
     """What a run does of an upscaler that has run before, and the share of its time that is spent outside networks."""
-    networks = upscaler.runner._networks
+    networks = upscaler.pool._ready
     watches = {key: Stopwatch(network, clock) for key, network in networks.items()}
     networks.update(watches)
     start = clock.now()
@@ -213,7 +216,11 @@ def compare(
     rows = []
     for lr in tqdm(images, desc="images", unit="image", leave=False):
         calls: dict[str, Call] = {**floor.calls, **fixed_calls(supernet, lr, arguments.halo)}
-        ours = {share: DynamicUpscaler(supernet, cut, PATCH, halo=arguments.halo) for share, cut in cuts.items()}
+        settings = EngineSettings(halo=arguments.halo)
+        ours = {
+            share: DynamicUpscaler(supernet, Profile(PATCH, tuple(cut)), settings=settings)
+            for share, cut in cuts.items()
+        }
         for share, thresholds in cuts.items():
             routed = routed_calls(ours[share], lr, thresholds, stock)
             calls.update({f"{name}@{share}": call for name, call in routed.items()})

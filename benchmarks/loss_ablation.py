@@ -1,4 +1,4 @@
-"""What BDLoss does to PSNR, overall and per difficulty class, against L1 and MSE: the table of docs/bdloss.md.
+"""What BDLoss does to PSNR, overall and per difficulty class, against L1 and MSE: the table of docs/findings/bdloss.md.
 
     python benchmarks/loss_ablation.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...]
 
@@ -35,9 +35,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from wbsr_base.basicsr import MSRResNet
+from wbsr_base.devices import keep_freed_blocks
 from wbsr_data.gradient import gradient_score
 from wbsr_losses import BDLoss
-from wbsr_models.memory import keep_freed_blocks
 
 SCALE, BORDER = 4, 4
 PATCH, CELL = 12, 16  # LR pixels: training patches, and the patches that have classes

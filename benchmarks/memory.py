@@ -1,4 +1,4 @@
-"""Most memory, by the operating system's accounting, for one large result: the figure of docs/inference.md.
+"""Most memory, by the operating system's accounting, for one large result: the figure of docs/findings/speed.md.
 
     python benchmarks/memory.py [--height 1080] [--width 1920] [--memory-mb MB] [--precision float32]
 
@@ -18,8 +18,8 @@ import torch
 
 from wbsr_arch.supernet import Supernet
 from wbsr_data.gradient import gradient_score
-from wbsr_models.tiling import DEFAULT_HALO
-from wbsr_models.upscaler import DynamicUpscaler
+from wbsr_models import DynamicUpscaler, EngineSettings, Profile
+from wbsr_models.inference.settings import DEFAULT_HALO
 
 PATCH, CLASSES = 32, 10
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=1080, help="LR pixels")
     parser.add_argument("--width", type=int, default=1920, help="LR pixels")
     parser.add_argument("--memory-mb", type=float)
-    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
     parser.add_argument("--halo", type=int, default=DEFAULT_HALO, help="LR pixels")
     arguments = parser.parse_args()
     torch.manual_seed(0)
@@ -37,14 +37,8 @@ def main() -> None:
     supernet = Supernet(backbone, widths=[36, 52, 64], depths=[4, 8, 16]).eval()
     lr = torch.rand(3, arguments.height, arguments.width) * torch.linspace(0, 1, arguments.width)
     cuts = np.quantile(gradient_score(lr, PATCH).numpy(), np.arange(1, CLASSES) / CLASSES)
-    upscaler = DynamicUpscaler(
-        supernet,
-        cuts.tolist(),
-        PATCH,
-        halo=arguments.halo,
-        memory_mb=arguments.memory_mb,
-        precision=arguments.precision,
-    )
+    settings = EngineSettings(halo=arguments.halo, memory_mb=arguments.memory_mb, precision=arguments.precision)
+    upscaler = DynamicUpscaler(supernet, Profile(PATCH, tuple(cuts.tolist())), settings=settings)
     before = peak_megabytes()
     sr, report = upscaler(lr)
     found = {

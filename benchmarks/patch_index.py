@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbsr_base.bicubic import resize
+from wbsr_base.pixels.bicubic import resize
 from wbsr_data.hes_dataset import HESPairedImageDataset
 from wbsr_data.patch_index import PatchIndex
 

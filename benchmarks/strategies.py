@@ -1,4 +1,4 @@
-"""Which training strategy makes the nine subnets best at equal training cost: the table of docs/supernet.md.
+"""Which training strategy makes the nine subnets best at equal training cost: the table of docs/findings/strategies.md.
 
     python benchmarks/strategies.py --data DIR [--results FILE] [--seeds 0 1 2] [--arms NAME ...]
                                     [--backbone EDSR] [--scale 2] [--rates 2e-3 ...] [--warmup 0]
@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from wbsr_arch.supernet import Supernet
-from wbsr_models.memory import keep_freed_blocks
+from wbsr_base.devices import keep_freed_blocks
 from wbsr_models.training.strategy import StrategyOptions, draw_subnets
 
 ARMS = {

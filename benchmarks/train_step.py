@@ -26,8 +26,7 @@ from tqdm import tqdm
 
 from wbsr_arch.backbone import build
 from wbsr_arch.supernet import Supernet
-from wbsr_base.devices import pick_device, seconds_at
-from wbsr_models.memory import keep_freed_blocks
+from wbsr_base.devices import keep_freed_blocks, pick_device, seconds_at
 
 RCAN = {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_group": 10, "num_block": 20, "upscale": 4}
 NETWORKS: dict[str, tuple[dict[str, Any], list[int]]] = {

@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbsr_models.edge_routing import BINS
-from wbsr_models.tiling import DEFAULT_HALO
+from wbsr_models.inference.settings import DEFAULT_HALO
+from wbsr_models.routing.edge_table import BINS, EdgeTable
 
 if TYPE_CHECKING:
-    from wbsr_base.bicubic import Bytes
-    from wbsr_models.calibration import Calibration
-    from wbsr_models.edge_routing import EdgeTable
+    from wbsr_base.pixels.bicubic import Bytes
+    from wbsr_models.testing.calibration import Calibration
 
 BUDGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the printed table
 
@@ -30,14 +29,14 @@ def main(argv: Sequence[str]) -> int:
         OSError: the checkpoint can't be written; it is as it was.
     """
     arguments = _parser().parse_args(list(argv))
-    from wbsr_base.bicubic import to_8_bits
     from wbsr_base.compat.saving import atomic_save
     from wbsr_base.devices import pick_device
-    from wbsr_base.images import decode_pixels
+    from wbsr_base.pixels.bicubic import to_8_bits
+    from wbsr_base.pixels.images import decode_pixels
     from wbsr_data.sources import find_sources
-    from wbsr_models.calibration import CalibrationSettings, calibrate
-    from wbsr_models.checkpoint import load_checkpoint
-    from wbsr_models.loading import load_supernet
+    from wbsr_models.checkpoints.loading import load_supernet
+    from wbsr_models.checkpoints.metadata import load_checkpoint
+    from wbsr_models.testing.calibration import CalibrationSettings, calibrate
 
     settings = CalibrationSettings(
         arguments.patches, arguments.images, arguments.halo, arguments.classes, arguments.seed, arguments.edge_table
@@ -50,20 +49,14 @@ def main(argv: Sequence[str]) -> int:
         path = sources[number].path
         return to_8_bits(decode_pixels(path.read_bytes(), str(path)))[..., ::-1]
 
-    found = calibrate(supernet, load, len(sources), metadata.patch_size, metadata.thresholds, settings)
-    updated = replace(
-        metadata,
-        thresholds=found.thresholds,
-        error_table=found.error_table,
-        class_shares=found.class_shares,
-        edge_table=found.edge_table or metadata.edge_table,
-    )
+    found = calibrate(supernet, load, len(sources), metadata.profile, settings)
+    updated = replace(metadata, profile=found.profile)
     out = arguments.out or arguments.weights
     atomic_save({**load_checkpoint(arguments.weights), "wbsr": updated.plain()}, out)
     shares = [supernet.share(subnet) for subnet in supernet.subnets]
     sys.stdout.write(summary(found, list(map(str, supernet.subnets)), shares))
-    if found.edge_table is not None:
-        sys.stdout.write(edge_summary(found.edge_table, list(map(str, supernet.subnets))))
+    if arguments.edge_table and found.profile.edge_table is not None:
+        sys.stdout.write(edge_summary(found.profile.edge_table, list(map(str, supernet.subnets))))
     sys.stdout.write(f"\nWritten to {out}; use it by `wbsr upscale --weights {out} --budget 0.6`.\n")
     return 0
 
@@ -72,16 +65,16 @@ def summary(found: Calibration, subnets: Sequence[str], costs: Sequence[float]) 
     """The classes, and what a mean budget is expected to give on images like those measured, as two tables."""
     import numpy as np
 
-    from wbsr_models.budget import allocate, steps_by_error
+    from wbsr_models.routing.budget import allocate, steps_by_error
 
-    table = np.array(found.error_table)
+    table, shares = np.array(found.profile.error_table), np.array(found.profile.class_shares)
     names = "  ".join(f"{name:>7}" for name in subnets)
     lines = [f"class  measured patches  share of all  {names}  (PSNR dB, RGB)"]
     for k, row in enumerate(table):
         cells = "  ".join(f"{_psnr(error):7.2f}" for error in row)
-        lines.append(f"{k + 1:5}  {found.measured[k]:16}  {found.class_shares[k]:12.1%}  {cells}")
+        lines.append(f"{k + 1:5}  {found.measured[k]:16}  {shares[k]:12.1%}  {cells}")
     lines += ["", "budget  expected PSNR dB (RGB)  subnets, % of the patches"]
-    counts = np.round(np.array(found.class_shares) * 1e5).astype(int)
+    counts = np.round(shares * 1e5).astype(int)
     steps = steps_by_error(table, costs)
     for budget in (each for each in BUDGETS if each >= min(costs)):
         spent = allocate(counts, steps, costs, budget)

@@ -15,6 +15,7 @@ from wbsr_base.options import suggest
 # name: (module:function, which takes the arguments and returns the exit code; what it does)
 COMMANDS = {
     "demo": ("wbsr_lab.demo:main", "train and test a small supernet on real photographs"),
+    "options": ("wbsr.options_command:main", "list, print or copy the option files that ship"),
     "prepare": ("wbsr.prepare:main", "make LR/HR pairs, as folders or LMDB, from a folder of HR images"),
     "analyze": ("wbsr_lab.analyze:main", "show the imbalance of a training set, and of a network's errors"),
     "train": ("wbsr.training:train", "check an option file and run BasicSR's training"),

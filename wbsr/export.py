@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wbsr_arch.dynamic import DynamicNetwork
     from wbsr_arch.subnet import Subnet
-    from wbsr_models.checkpoint import Metadata
+    from wbsr_models.checkpoints.metadata import Metadata
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(list(argv))
     from wbsr.shipped import find_weights
-    from wbsr_models.loading import load_supernet
+    from wbsr_models.checkpoints.loading import load_supernet
 
     out: Path = arguments.out
     if out.exists():

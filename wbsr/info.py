@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from wbsr_arch.dynamic import DynamicNetwork
     from wbsr_arch.subnet import Subnet
-    from wbsr_models.checkpoint import Metadata
-
-RUNS = 5  # timed, after one that is not
+    from wbsr_models.checkpoints.metadata import Metadata
+    from wbsr_models.routing.profile import Profile
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,8 +28,9 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"--size must be at least 1, got {arguments.size}")
     from wbsr.shipped import find_weights
     from wbsr_base.devices import pick_device
-    from wbsr_models.checkpoint import load_checkpoint, read_metadata
-    from wbsr_models.loading import load_supernet
+    from wbsr_models.checkpoints.loading import load_supernet
+    from wbsr_models.checkpoints.metadata import load_checkpoint, read_metadata
+    from wbsr_models.inference.latency import REPEATS, time_subnets
 
     path = find_weights(arguments.file)
     content = load_checkpoint(path)
@@ -44,12 +41,13 @@ def main(argv: Sequence[str]) -> int:
     milliseconds = None
     if arguments.time:
         device = pick_device(arguments.device)
-        milliseconds = measure(supernet.to(device), arguments.size, device)
-    sys.stdout.write(describe(path, content, supernet, metadata) + "\n")
+        seconds = time_subnets(supernet.to(device), device, side=arguments.size)
+        milliseconds = dict(zip(supernet.subnets, (1000 * arguments.size**2 * each for each in seconds), strict=True))
+    sys.stdout.write(describe(path, content, supernet, metadata) + (_half(supernet) if arguments.half else "") + "\n")
     sys.stdout.write(table(supernet, metadata, milliseconds))
     if milliseconds is not None:
         sys.stdout.write(
-            f"\nms: median of {RUNS} runs of an LR image {arguments.size} x {arguments.size} on {device}\n"
+            f"\nms: median of {REPEATS} runs of an LR image {arguments.size} x {arguments.size} on {device}\n"
         )
     return 0
 
@@ -67,33 +65,35 @@ def describe_stock(path: Path, content: Mapping[str, Any]) -> str:
 
 def describe(path: Path, content: Mapping[str, Any], supernet: DynamicNetwork, metadata: Metadata) -> str:
     """All of a WBSR checkpoint but the table of subnets."""
-    from wbsr_models.loading import default_mode
+    from wbsr_models.checkpoints.loading import own_policy
 
+    profile = metadata.profile
     backbone = metadata.network["backbone"]
     arguments = ", ".join(f"{key} {value}" for key, value in backbone.items() if key != "type")
     weights = ", ".join(key for key in ("params", "params_ema") if key in content)
     lines = [
         f"file        {path}: WBSR checkpoint, version {metadata.version}, {weights}",
         f"network     {type(supernet).__name__}: {backbone['type']} x{supernet.scale} ({arguments})",
-        f"routing     {default_mode(supernet, metadata)} by default",
+        f"routing     {own_policy(supernet, metadata).mode} by default",
         f"training    {_training(metadata.training)}",
-        f"patches     {metadata.patch_size} x {metadata.patch_size} LR pixels",
+        f"patches     {profile.patch_size} x {profile.patch_size} LR pixels",
     ]
-    if metadata.thresholds is None:
+    if profile.thresholds is None:
         lines.append("thresholds  none: train with HESPairedImageDataset or run wbsr calibrate")
     else:
-        values = " ".join(f"{value:.4g}" for value in metadata.thresholds)
-        lines.append(f"thresholds  {len(metadata.thresholds) + 1} difficulty classes, split at {values}")
-    calibrated = "none: wbsr calibrate measures it" if metadata.error_table is None else "measured by wbsr calibrate"
+        values = " ".join(f"{value:.4g}" for value in profile.thresholds)
+        lines.append(f"thresholds  {len(profile.thresholds) + 1} difficulty classes, split at {values}")
+    calibrated = "none: wbsr calibrate measures it" if profile.error_table is None else "measured by wbsr calibrate"
     lines.append(f"error table {calibrated}")
-    if metadata.edge_table is not None:
-        lines.append(f"edge table  {len(metadata.edge_table.psnr)} bins, for routing arm")
+    lines.append(f"tiles       {_tiles(supernet)}")
+    if profile.edge_table is not None:
+        lines.append(f"edge table  {len(profile.edge_table.psnr)} bins, for routing arm")
     return "\n".join(lines) + "\n"
 
 
 def table(supernet: DynamicNetwork, metadata: Metadata, milliseconds: Mapping[Subnet, float] | None = None) -> str:
     """One line per subnet in order of cost; PSNR where the error table is known, time where it was measured."""
-    psnr = expected_psnr(metadata)
+    psnr = expected_psnr(metadata.profile)
     head = f"{'':>3} {'subnet':>9} {'parameters':>12} {'GFLOPs':>8} {'share':>7}"
     lines = [head + (f" {'PSNR dB':>8}" if psnr else "") + (f" {'ms':>9}" if milliseconds else "")]
     for number, subnet in enumerate(supernet.subnets):
@@ -112,31 +112,33 @@ def table(supernet: DynamicNetwork, metadata: Metadata, milliseconds: Mapping[Su
     return "\n".join(lines) + "\n"
 
 
-def expected_psnr(metadata: Metadata) -> list[float]:
+def expected_psnr(profile: Profile) -> list[float]:
     """The PSNR (RGB) of each subnet over the patches that `wbsr calibrate` measured; empty where it has not run."""
-    if metadata.error_table is None or metadata.class_shares is None:
+    if profile.error_table is None or profile.class_shares is None:
         return []
-    columns = zip(*metadata.error_table, strict=True)
-    errors = [sum(e * share for e, share in zip(column, metadata.class_shares, strict=True)) for column in columns]
-    return [-10 * math.log10(error / sum(metadata.class_shares)) if error > 0 else math.inf for error in errors]
+    columns = zip(*profile.error_table, strict=True)
+    errors = [sum(e * share for e, share in zip(column, profile.class_shares, strict=True)) for column in columns]
+    return [-10 * math.log10(error / sum(profile.class_shares)) if error > 0 else math.inf for error in errors]
 
 
-def measure(supernet: DynamicNetwork, size: int, device: torch.device) -> dict[Subnet, float]:
-    """Milliseconds of each subnet for one LR image of size x size; the subnets take turns."""
-    import torch
+def _tiles(network: DynamicNetwork) -> str:
+    """Whether the full network's tiles can be exact."""
+    from wbsr_arch.traits import reach
 
-    from wbsr_base.devices import seconds_at
+    radius = reach(network.extract(), network.in_channels)
+    if radius is None:
+        return "approximations with any halo: the network looks everywhere, or farther than it was followed"
+    return f"exact from a halo of {radius} LR pixels on, as far as the full network looks"
 
-    backbone = {subnet: supernet.extract(subnet).to(memory_format=torch.channels_last) for subnet in supernet.subnets}
-    x = torch.rand(1, supernet.in_channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    times: dict[Subnet, list[float]] = {subnet: [] for subnet in backbone}
-    with torch.inference_mode():
-        for _ in range(RUNS + 1):
-            for subnet, network in backbone.items():
-                start = seconds_at(device)
-                network(x)
-                times[subnet].append(1000 * (seconds_at(device) - start))
-    return {subnet: statistics.median(runs[1:]) for subnet, runs in times.items()}
+
+def _half(network: DynamicNetwork) -> str:
+    """What half precision does to the full network."""
+    from wbsr_arch.traits import half_error
+
+    full = network.extract()
+    errors = {name: half_error(full, name, network.in_channels) for name in ("bf16", "fp16")}
+    told = [f"{name} {'overflows' if math.isinf(e) else f'{e:.2f} levels of 255'}" for name, e in errors.items()]
+    return f"half        mean error on random pixels: {', '.join(told)}\n"
 
 
 def _training(training: Mapping[str, Any] | None) -> str:
@@ -150,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wbsr info", description=__doc__)
     parser.add_argument("file", help="a checkpoint, of a model of ours or a stock one, or the name of shipped weights")
     parser.add_argument("--time", action="store_true", help="measure the milliseconds of each subnet on this device")
+    parser.add_argument("--half", action="store_true", help="measure the error of bf16 and fp16 on random pixels")
     parser.add_argument(
         "--size", type=int, default=128, help="with --time: side of the LR image (default: %(default)s)"
     )

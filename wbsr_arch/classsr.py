@@ -93,6 +93,10 @@ class ClassSR(DynamicNetwork):
         branch = self.branches[self.subnets.index(self._known(subnet))]
         return copy.deepcopy(branch).eval().requires_grad_(False)
 
+    def slices(self, subnet: Subnet) -> dict[str, Tensor]:
+        """A branch's weights by name; see `DynamicNetwork`."""
+        return dict(self.branches[self.subnets.index(self._known(subnet))].state_dict())
+
     def options(self, subnet: Subnet | None = None) -> dict[str, Any]:
         """A branch's BasicSR options; see `DynamicNetwork`."""
         return {**copy.deepcopy(self._options), self._width_arg: self._known(subnet).width}

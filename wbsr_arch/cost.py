@@ -4,7 +4,7 @@ Convention of the paper and of ClassSR and ARM: FLOPs = 2 x multiply-accumulates
 formulas know convolutions and matrix products; biases, activations and pooling are not counted.
 
 Processors compute the output channels of a convolution by whole vectors, so that 52 take as long as 64. *Work* is FLOPs
-with these channels rounded up so; it follows time more closely (docs/inference.md).
+with these channels rounded up so; it follows time more closely (docs/findings/tiles.md).
 """
 
 from __future__ import annotations

@@ -50,6 +50,10 @@ class DynamicNetwork(nn.Module):
         """A plain network with its own weights, in evaluation mode, whose state dict is a stock checkpoint's."""
         raise NotImplementedError
 
+    def slices(self, subnet: Subnet) -> dict[str, Tensor]:
+        """The subnet's weights by the names that they have in its extracted network: views, not copies."""
+        raise NotImplementedError
+
     def options(self, subnet: Subnet | None = None) -> dict[str, Any]:
         """The BasicSR options by which `build_network` builds the subnet, or the full network, on its own."""
         raise NotImplementedError

@@ -1,33 +1,28 @@
-"""The number formats that networks run in, by their names in option files: `fp32`, `bf16` and `fp16`."""
+"""Number formats of networks, under one name each in all option blocks."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
-Precision = Literal["fp32", "bf16", "fp16", "float32"]
+Precision = Literal["fp32", "bf16", "fp16", "float32"]  # the last is another word for the first
 
-_SYNONYMS = {"float32": "fp32"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def canonical(name: str) -> Literal["fp32", "bf16", "fp16"]:
-    """The one name of a precision; `float32` is another word for `fp32`.
+def canonical(precision: str) -> Precision:
+    """`fp32`, `bf16` or `fp16`.
 
     Raises:
-        ValueError: it is no precision.
+        ValueError: another name, but for `float32`.
     """
-    if name not in get_args(Precision):
-        raise ValueError(f"precision must be one of {', '.join(_DTYPES)}, got {name!r}")
-    known: Literal["fp32", "bf16", "fp16"] = _SYNONYMS.get(name, name)  # type: ignore[assignment]
-    return known
+    name = {"float32": "fp32"}.get(precision, precision)
+    if name not in _DTYPES:
+        raise ValueError(f"precision must be one of {', '.join(_DTYPES)}, got {precision!r}")
+    return name  # type: ignore[return-value]
 
 
-def dtype_of(name: str) -> torch.dtype:
-    """The type that a precision names.
-
-    Raises:
-        ValueError: it is no precision.
-    """
-    return _DTYPES[canonical(name)]
+def dtype_of(precision: str) -> torch.dtype:
+    """The type that `precision` names; raises what `canonical` does."""
+    return _DTYPES[canonical(precision)]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import get_worker_info
 
-from wbsr_base.images import Pixels
+from wbsr_base.pixels.images import Pixels
 
 _logger = logging.getLogger("basicsr.wbsr_data")  # reaches the log file where BasicSR runs
 _RECORD = np.dtype([("end", np.int64), ("height", np.int32), ("width", np.int32), ("bytes", np.int32)])

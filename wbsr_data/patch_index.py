@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wbsr_base.images import Pixels, to_float
+from wbsr_base.pixels.images import Pixels, to_float
 from wbsr_data.bilinear import bilinear_error
 from wbsr_data.difficulty import ThresholdMode, classify, thresholds
 from wbsr_data.gradient import gradient_score, patch_positions

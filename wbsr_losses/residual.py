@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wbsr_base.bicubic import interpolate
+from wbsr_base.pixels.bicubic import interpolate
 
 
 def bicubic_base(hr: Tensor, scale: int, lr: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """Dynamic inference and the BasicSR models that train networks for it.
 
-Importing `WBSRModel` or `ClassSRModel` registers it in BasicSR.
+DynamicUpscaler, EngineSettings, Profile, Routing    inference from Python
+WBSRModel, ClassSRModel                              training and tests; importing one registers it in BasicSR
 """
 
 import importlib
@@ -9,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wbsr_models.classsr_model import ClassSRModel as ClassSRModel
-    from wbsr_models.upscaler import DynamicUpscaler as DynamicUpscaler
+    from wbsr_models.inference.settings import EngineSettings as EngineSettings
+    from wbsr_models.inference.upscaler import DynamicUpscaler as DynamicUpscaler
+    from wbsr_models.routing.policies import Routing as Routing
+    from wbsr_models.routing.profile import Profile as Profile
     from wbsr_models.wbsr_model import WBSRModel as WBSRModel
 
-_HOME = {"ClassSRModel": "classsr_model", "DynamicUpscaler": "upscaler", "WBSRModel": "wbsr_model"}
-__all__ = ["ClassSRModel", "DynamicUpscaler", "WBSRModel"]
+_HOME = {
+    "ClassSRModel": "classsr_model",
+    "DynamicUpscaler": "inference.upscaler",
+    "EngineSettings": "inference.settings",
+    "Profile": "routing.profile",
+    "Routing": "routing.policies",
+    "WBSRModel": "wbsr_model",
+}
+__all__ = ["ClassSRModel", "DynamicUpscaler", "EngineSettings", "Profile", "Routing", "WBSRModel"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,5 +34,5 @@ def __getattr__(name: str) -> Any:
 
 
 if "basicsr" in sys.modules:  # inside a BasicSR program, `import wbsr_models` alone registers
-    from wbsr_models.classsr_model import ClassSRModel
-    from wbsr_models.wbsr_model import WBSRModel
+    importlib.import_module("wbsr_models.classsr_model")
+    importlib.import_module("wbsr_models.wbsr_model")

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wbsr_base.basicsr import MODEL_REGISTRY, get_root_logger
-from wbsr_models.dynamic_options import check_network, dynamic_options
+from wbsr_models.testing.options import check_network, dynamic_options
 from wbsr_models.training.classsr_losses import average_loss, class_loss
 from wbsr_models.training.classsr_options import classsr_options, default_routing
 from wbsr_models.training.step import Batch, Losses, Pass

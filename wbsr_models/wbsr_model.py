@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from wbsr_arch.subnet import Subnet
 from wbsr_base.basicsr import MODEL_REGISTRY
-from wbsr_models.dynamic_options import check_network, dynamic_options
+from wbsr_models.testing.options import check_network, dynamic_options
 from wbsr_models.training.step import Batch, Losses, Pass
 from wbsr_models.training.strategy import draw_subnets, strategy_options
 from wbsr_models.training.trained_model import TrainedModel

@@ -33,7 +33,7 @@ def test_the_classifier_has_the_published_layers():
     ids=["SRResNet", "RCAN"],
 )
 def test_parameters_round_to_those_of_the_classsr_paper(backbone, widths, total, published):
-    """WBSR's table gives 3.12 and 30.10 M: no one classifier fits both, see docs/rivals.md."""
+    """WBSR's table gives 3.12 and 30.10 M: no one classifier fits both, see docs/findings/rivals.md."""
     network = ClassSR(backbone, widths)
     assert parameters(network) == total == sum(network.num_parameters.values()) + 60_035
     assert round(total / 1e6, 1) == published

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wbsr_base.images import check_image, decode_image
+from wbsr_base.pixels.images import check_image, decode_image
 
 
 def encode(pixels, extension=".png"):

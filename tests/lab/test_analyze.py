@@ -15,11 +15,12 @@ compat.install()
 from basicsr.metrics import calculate_psnr  # noqa: E402
 
 from wbsr_arch import Supernet  # noqa: E402
-from wbsr_base.bicubic import resize  # noqa: E402
+from wbsr_base.pixels.bicubic import resize  # noqa: E402
 from wbsr_data.hes_options import HESOptions  # noqa: E402
 from wbsr_lab.analyze import imbalance, quality  # noqa: E402
 from wbsr_lab.analyze.pairs import FolderPairs  # noqa: E402
-from wbsr_models.checkpoint import Metadata  # noqa: E402
+from wbsr_models import DynamicUpscaler, Profile  # noqa: E402
+from wbsr_models.checkpoints.metadata import Metadata  # noqa: E402
 
 NETWORK = {
     "backbone": {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2},
@@ -47,7 +48,7 @@ def hr(tmp_path, monkeypatch):
 @pytest.fixture
 def weights(tmp_path):
     torch.manual_seed(0)
-    metadata = Metadata({"type": "Supernet", **NETWORK}, 12, (0.05, 0.1, 0.2))
+    metadata = Metadata({"type": "Supernet", **NETWORK}, Profile(12, (0.05, 0.1, 0.2)))
     path = tmp_path / "net.pth"
     torch.save({"params": Supernet(**NETWORK).state_dict(), "wbsr": metadata.plain()}, path)
     return path
@@ -99,7 +100,7 @@ def test_the_quality_of_a_class_is_that_of_its_patches(tmp_path, monkeypatch, we
     image[:, 24:] = cv2.GaussianBlur(image[:, 24:], (0, 0), 3)  # the right half is the easy one
     cv2.imwrite(str(tmp_path / "one" / "a.png"), image)
     pairs = FolderPairs(tmp_path / "one", 2, 12, HESOptions(num_classes=2, stride=12))
-    found = quality.measure(pairs, weights, 5, 3.0, torch.device("cpu"))
+    found = quality.measure_classes(pairs, DynamicUpscaler.from_checkpoint(weights), 5, 3.0)
     lr = resize(image, 0.5)
     supernet = Supernet(**NETWORK)
     supernet.load_state_dict(torch.load(weights)["params"])
@@ -113,6 +114,17 @@ def test_the_quality_of_a_class_is_that_of_its_patches(tmp_path, monkeypatch, we
             assert found[method]["psnr_y"][k] == pytest.approx(psnr, abs=0.01)
             luma = [each[half] @ np.array([24.966, 128.553, 65.481]) / 255 for each in (image, picture)]
             assert found[method]["error_pixels"][k] == pytest.approx((np.abs(luma[0] - luma[1]) > 3).mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("routing", [("--subnet", "w4d1"), ("--budget", "0.9")])
+def test_dynamic_is_what_the_routing_that_is_asked_for_gives(hr, tmp_path, weights, routing):
+    given = ("--hr", hr, "--scale", 2, "--patch", 12, "--classes", 4, "--samples", 4, "--weights", weights)
+    assert analyze(*given, "--out", tmp_path / "own") == 0
+    assert analyze(*given, "--out", tmp_path / "other", *routing) == 0
+    own, other = (json.loads((tmp_path / out / "analysis.json").read_text())["quality"] for out in ("own", "other"))
+    assert (own["routing"]["mode"], other["routing"]["mode"]) == ("paper", "w4d1" if "w4d1" in routing else "budget")
+    assert other["methods"]["full"] == own["methods"]["full"]
+    assert other["methods"]["dynamic"] != own["methods"]["dynamic"]
 
 
 def test_an_option_file_is_analysed_as_it_trains(hr, tmp_path):
@@ -136,12 +148,19 @@ def test_an_option_file_is_analysed_as_it_trains(hr, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == FIGURES | {"analysis.json"}
 
 
+def test_a_set_whose_draws_follow_its_training_has_nothing_to_show(tmp_path, capsys):
+    block = {"name": "t", "type": "DDAPairedImageDataset", "dataroot_gt": "data/HR", "dataroot_lq": "data/LRx2"}
+    (tmp_path / "opt.yml").write_text(yaml.safe_dump({"scale": 2, "datasets": {"train": block}}))
+    assert analyze("--opt", tmp_path / "opt.yml", "--out", tmp_path / "out") == 2
+    assert "follows its training, so there is nothing to show before: set type: HES" in capsys.readouterr().err
+
+
 def test_errors_name_the_remedy(hr, tmp_path, capsys, weights):
     cases = {
         ("--hr", tmp_path / "nowhere"): "there is no folder",
         ("--hr", hr, "--scale", 1): "--scale must be at least 2",
         ("--hr", hr, "--scale", 2, "--patch", 12, "--weights", tmp_path / "gone.pth"): "gone.pth",
-        ("--hr", hr, "--scale", 2, "--patch", 16, "--weights", weights): "patch size in LR pixels of weights",
+        ("--hr", hr, "--scale", 2, "--patch", 16, "--weights", weights): "patch size in LR pixels of the weights",
         ("--hr", hr, "--scale", 2, "--patch", 400): "images that are all smaller",
         ("--hr", hr, "--scale", 2, "--patch", 12, "--classes", 200): "200 classes for 89 patches",
     }

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from wbsr_models.budget import allocate, in_proportion, lower_hull, steps_by_class, steps_by_error
-from wbsr_models.routing import route_by_cost
+from wbsr_models.routing.budget import allocate, in_proportion, lower_hull, steps_by_class, steps_by_error
+from wbsr_models.routing.equations import route_by_cost
 
 COSTS = [0.21, 0.25, 0.32, 0.43, 0.51, 0.66, 0.65, 0.77, 1.0]  # SRResNet's, two out of order
 

@@ -4,16 +4,14 @@ import pytest
 import torch
 
 from wbsr_arch import Supernet
-from wbsr_models.checkpoint import VERSION, Metadata, load_checkpoint, read_metadata
-from wbsr_models.loading import load_supernet
+from wbsr_models import Profile
+from wbsr_models.checkpoints.loading import load_supernet
+from wbsr_models.checkpoints.metadata import VERSION, Metadata, load_checkpoint, read_metadata
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 NETWORK = {"type": "Supernet", "backbone": BACKBONE, "widths": (4, 8), "depths": (1, 2)}
 FULL = {
-    "patch_size": 16,
-    "thresholds": (0.1, 0.2),
-    "error_table": ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6)),
-    "class_shares": (0.5, 0.25, 0.25),
+    "profile": Profile(16, (0.1, 0.2), ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6)), (0.5, 0.25, 0.25)),
     "training": {"iteration": 3, "total_iter": 9, "strategy": "all", "power": 0.5, "match": False},
 }
 
@@ -34,7 +32,7 @@ def test_metadata_survives_a_file_of_plain_types(tmp_path):
 
 
 def test_what_is_unknown_is_left_out_of_the_file():
-    assert set(Metadata(NETWORK, 16).plain()) == {"network", "patch_size", "version"}
+    assert set(Metadata(NETWORK, Profile(16)).plain()) == {"network", "patch_size", "version"}
 
 
 def test_a_stock_checkpoint_has_no_metadata():
@@ -43,16 +41,16 @@ def test_a_stock_checkpoint_has_no_metadata():
 
 def test_the_network_of_a_file_is_built_with_its_ema_weights(tmp_path):
     ema = {name: weight + 1 for name, weight in Supernet(BACKBONE, [4, 8], [1, 2]).state_dict().items()}
-    save(tmp_path / "net.pth", Metadata(NETWORK, 16).plain(), params_ema=ema)
+    save(tmp_path / "net.pth", Metadata(NETWORK, Profile(16)).plain(), params_ema=ema)
     supernet, metadata = load_supernet(tmp_path / "net.pth")
-    assert metadata.patch_size == 16
+    assert metadata.profile == Profile(16)
     assert all(torch.equal(weight, ema[name]) for name, weight in supernet.state_dict().items())
 
 
 def test_the_weights_load_into_the_stock_architecture(tmp_path):
     from basicsr.archs import build_network
 
-    supernet = save(tmp_path / "net.pth", Metadata(NETWORK, 16).plain())
+    supernet = save(tmp_path / "net.pth", Metadata(NETWORK, Profile(16)).plain())
     stock = build_network(dict(BACKBONE))
     stock.load_state_dict(torch.load(tmp_path / "net.pth")["params"], strict=True)
     x = torch.rand(1, 3, 6, 5)
@@ -86,7 +84,7 @@ def test_an_entry_of_another_kind_is_refused(entry):
 
 def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "net.pth"
-    save(path, Metadata(NETWORK, 16).plain())
+    save(path, Metadata(NETWORK, Profile(16)).plain())
     whole = path.read_bytes()
     for content in (whole[:-500], whole[:100], b"", b"not a pickle", b"\x80\x02."):  # the last: IndexError in torch
         path.write_bytes(content)
@@ -106,13 +104,13 @@ def test_a_damaged_file_is_refused(tmp_path):
     ],
 )
 def test_an_entry_whose_network_cannot_be_built_is_told_with_the_file(network, message, tmp_path):
-    save(tmp_path / "net.pth", Metadata(network, 16).plain())
+    save(tmp_path / "net.pth", Metadata(network, Profile(16)).plain())
     with pytest.raises(ValueError, match=rf"net.pth: wbsr:network describes no supernet .*: .*{message}"):
         load_supernet(tmp_path / "net.pth")
 
 
 def test_weights_of_another_network_than_the_entry_says_are_refused(tmp_path):
     other = {**NETWORK, "backbone": {**BACKBONE, "num_block": 3}, "depths": (1, 3)}
-    save(tmp_path / "net.pth", Metadata(other, 16).plain())
+    save(tmp_path / "net.pth", Metadata(other, Profile(16)).plain())
     with pytest.raises(ValueError, match="don't fit the network that their `wbsr` entry describes"):
         load_supernet(tmp_path / "net.pth")

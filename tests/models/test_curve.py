@@ -13,10 +13,9 @@ import yaml
 
 from wbsr import compat
 from wbsr_arch import Supernet
-from wbsr_base.options import parse
-from wbsr_models.checkpoint import Metadata
-from wbsr_models.dynamic_options import DynamicOptions
-from wbsr_models.policy import Routing
+from wbsr_models import Profile, Routing
+from wbsr_models.checkpoints.metadata import Metadata
+from wbsr_models.testing.options import parse_dynamic
 
 compat.install()
 from basicsr.utils.matlab_functions import imresize  # noqa: E402
@@ -40,18 +39,18 @@ TABLE = tuple(tuple(k * (1 + 1 / m) for m in range(1, 5)) for k in range(1, 4))
             {"budget": [0.4, 1]},
             [
                 ("paper", Routing()),
-                ("budget 0.4", Routing("budget", 0.4, over="set")),
-                ("budget 1", Routing("budget", 1.0, over="set")),
+                ("budget 0.4", Routing("budget", 0.4, budget_over="set")),
+                ("budget 1", Routing("budget", 1.0, budget_over="set")),
             ],
         ),
         (
             {"routing": "eq16", "budget": [0.4, 0.6], "alpha": 2},
-            [("eq16 0.4", Routing("eq16", 0.4, 2.0)), ("eq16 0.6", Routing("eq16", 0.6, 2.0))],
+            [("eq16 0.4", Routing("eq16", 0.4, alpha=2.0)), ("eq16 0.6", Routing("eq16", 0.6, alpha=2.0))],
         ),
     ],
 )
 def test_what_the_options_ask_to_measure(block, expected):
-    assert parse(DynamicOptions, block, "val:dynamic").requests() == expected
+    assert list(parse_dynamic(block, "val:dynamic").requests) == expected
 
 
 @pytest.mark.parametrize(
@@ -60,13 +59,13 @@ def test_what_the_options_ask_to_measure(block, expected):
         ({"budget": 0.5}, "val:dynamic: routing `paper` takes no budget, got 0.5"),
         ({"budget": []}, "budget must be a number or a list with one at least, got an empty list"),
         ({"budget": [0.5, 0.0]}, r"budget must be in \(0, 1\]"),
-        ({"routing": "budget"}, "routing `budget` needs a budget"),
+        ({"routing": "budget"}, "routing `budget` needs budget"),
         ({"cost": "time"}, "val:dynamic:cost must be one of flops, latency, got 'time'"),
     ],
 )
 def test_options_that_contradict_themselves_are_refused(block, message):
     with pytest.raises(ValueError, match=message):
-        parse(DynamicOptions, block, "val:dynamic")
+        parse_dynamic(block, "val:dynamic")
 
 
 def bicubic_psnr(folder):
@@ -82,7 +81,7 @@ def bicubic_psnr(folder):
 
 def test_a_list_of_budgets_gives_the_curve_as_json_and_as_a_plot(tmp_path):
     supernet = Supernet(**{key: value for key, value in NETWORK.items() if key != "type"})
-    metadata = Metadata(NETWORK, 8, (0.1, 0.2), TABLE, (0.3, 0.3, 0.4))
+    metadata = Metadata(NETWORK, Profile(8, (0.1, 0.2), TABLE, (0.3, 0.3, 0.4)))
     torch.save({"params": supernet.state_dict(), "wbsr": metadata.plain()}, tmp_path / "net.pth")
     rng = np.random.default_rng(0)
     for name, side in (("hr", 80), ("lr", 40)):

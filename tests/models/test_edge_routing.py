@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from wbsr_arch import Subnet, Supernet
-from wbsr_base.options import parse
+from wbsr_base.pixels.bicubic import interpolate
 from wbsr_data import edge_score
-from wbsr_models import DynamicUpscaler, WBSRModel
-from wbsr_models.checkpoint import Metadata, read_metadata
-from wbsr_models.dynamic_options import DynamicOptions, dynamic_options
-from wbsr_models.edge_routing import BICUBIC, EdgeTable, route_by_edge
-from wbsr_models.policy import Knowledge, Routing, make_policy
-from wbsr_models.tile_runner import bicubic
+from wbsr_models import DynamicUpscaler, EngineSettings, Profile, Routing, WBSRModel
+from wbsr_models.checkpoints.metadata import Metadata, read_metadata
+from wbsr_models.routing.choice import NO_SUBNET
+from wbsr_models.routing.edge_table import EdgeTable, route_by_edge
+from wbsr_models.testing.options import dynamic_options, parse_dynamic
 
 NETWORK = {
     "type": "Supernet",
@@ -26,6 +25,7 @@ NETWORK = {
 SUBNETS = [Subnet(4, 1), Subnet(8, 1)]
 COSTS = [0.25, 1.0]
 TABLE = EdgeTable((0.1, 0.2), ((40.0, 40.5, 40.5), (30.0, 31.0, 31.5), (20.0, 20.5, 22.0)))
+PROFILE = Profile(8, edge_table=TABLE)
 SCORES = np.array([[0.0, 0.1], [0.15, 0.9]], np.float32)
 
 
@@ -39,8 +39,8 @@ def supernet():
 @pytest.mark.parametrize(
     ("eta", "choice"),
     [
-        (0.0, [[BICUBIC, BICUBIC], [BICUBIC, BICUBIC]]),
-        (0.3, [[BICUBIC, 0], [0, BICUBIC]]),  # the last bin: 6, 5.9, 5.6
+        (0.0, [[NO_SUBNET, NO_SUBNET], [NO_SUBNET, NO_SUBNET]]),
+        (0.3, [[NO_SUBNET, 0], [0, NO_SUBNET]]),  # the last bin: 6, 5.9, 5.6
         (0.6, [[0, 0], [0, 1]]),  # 24, 24.05, 23.3; 18, 18.35, 17.9; 12, 12.05, 12.2
         (1.4, [[0, 0], [0, 1]]),  # 42, 43.15, 43.1 in the second bin
         (1.6, [[0, 1], [1, 1]]),  # 48, 49.35, 49.4; in the first, 0.25 saves more than no dB
@@ -48,12 +48,12 @@ def supernet():
 )
 def test_the_choice_by_hand(eta, choice):
     assert route_by_edge(SCORES, TABLE, COSTS, eta).tolist() == choice
-    assert make_policy(Routing("arm", eta=eta), SUBNETS, COSTS, Knowledge(edges=TABLE))(SCORES).tolist() == choice
+    assert Routing("arm", eta=eta).chooser(SUBNETS, COSTS, PROFILE)(SCORES).tolist() == choice
 
 
 def test_of_two_as_good_the_cheaper_is_chosen_whatever_the_order():
     table = EdgeTable((), ((30.0, 31.0, 31.0),))
-    assert route_by_edge(np.zeros(1), table, [0.5, 0.5], 0.5).tolist() == [BICUBIC]
+    assert route_by_edge(np.zeros(1), table, [0.5, 0.5], 0.5).tolist() == [NO_SUBNET]
     assert route_by_edge(np.zeros(1), table, [0.75, 0.5], 1.0).tolist() == [1]
 
 
@@ -76,11 +76,11 @@ def test_etas_of_flops_are_divided_by_the_full_networks():
 
 
 def test_a_checkpoint_keeps_its_table_and_an_older_one_has_none():
-    entry = Metadata(NETWORK, 8, edge_table=TABLE).plain()
+    entry = Metadata(NETWORK, PROFILE).plain()
     assert entry["edge_table"] == {"bounds": [0.1, 0.2], "psnr": [list(row) for row in TABLE.psnr]}
-    assert read_metadata({"wbsr": entry}, "net.pth").edge_table == TABLE
+    assert read_metadata({"wbsr": entry}, "net.pth").profile == PROFILE
     del entry["edge_table"]
-    assert read_metadata({"wbsr": entry}, "net.pth").edge_table is None
+    assert read_metadata({"wbsr": entry}, "net.pth").profile == Profile(8)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_checkpoint_keeps_its_table_and_an_older_one_has_none():
 )
 def test_a_damaged_table_is_refused(table, message):
     with pytest.raises(ValueError, match=message):
-        read_metadata({"wbsr": {**Metadata(NETWORK, 8).plain(), "edge_table": table}}, "net.pth")
+        read_metadata({"wbsr": {**Metadata(NETWORK, Profile(8)).plain(), "edge_table": table}}, "net.pth")
 
 
 def test_the_engine_interpolates_what_no_subnet_gets(supernet):
@@ -104,15 +104,15 @@ def test_the_engine_interpolates_what_no_subnet_gets(supernet):
     x[:, :, 24:] = torch.rand(3, 40, 20, generator=torch.Generator().manual_seed(0))
     x[:, :8, 24:32] = 0.5
     table = EdgeTable((0.02,), ((50.0, 50.0, 50.0), (20.0, 21.0, 30.0)))
-    sr, report = DynamicUpscaler(supernet, None, 8, routing=Routing("arm", eta=1.0), edge_table=table)(x)
-    expected = np.where(edge_score(x, 8).numpy() < 0.02, BICUBIC, 1)
+    sr, report = DynamicUpscaler(supernet, Profile(8, edge_table=table), Routing("arm", eta=1.0))(x)
+    expected = np.where(edge_score(x, 8).numpy() < 0.02, NO_SUBNET, 1)
     assert np.array_equal(report.choice, expected)
-    assert {BICUBIC, 1} == set(np.unique(expected))
+    assert {NO_SUBNET, 1} == set(np.unique(expected))
     assert report.flops_share == report.cost_share == pytest.approx((expected == 1).mean())
-    flat = torch.from_numpy(expected == BICUBIC).repeat_interleave(16, 0).repeat_interleave(16, 1)[:80, :88]
+    flat = torch.from_numpy(expected == NO_SUBNET).repeat_interleave(16, 0).repeat_interleave(16, 1)[:80, :88]
     with torch.no_grad():
         full = supernet(x[None])[0]
-    interpolated = bicubic(x[None], 2)[0]
+    interpolated = interpolate(x[None], *(2 * side for side in x.shape[1:]))[0]
     inner = torch.zeros_like(flat)
     inner[:, :32] = True  # far from every tile
     assert torch.equal(sr[:, flat & inner], interpolated[:, flat & inner])
@@ -126,23 +126,23 @@ def test_eta_zero_is_bicubic_of_the_whole_image_and_costs_nothing(supernet):
     table = EdgeTable((0.02,), ((50.0, 51.0, 52.0), (20.0, 21.0, 30.0)))
     for device in ("auto", "cpu"):
         run = DynamicUpscaler(
-            supernet, None, 8, routing=Routing("arm", eta=0.0), edge_table=table, canvas_device=device
+            supernet, Profile(8, edge_table=table), Routing("arm", eta=0.0), EngineSettings(canvas_device=device)
         )
         sr, report = run(x)
-        assert torch.equal(sr, bicubic(x[None], 2)[0])
+        assert torch.equal(sr, interpolate(x[None], *(2 * side for side in x.shape[1:]))[0])
         assert (report.flops_share, report.flops_share_run) == (0, 0)
         assert torch.allclose(sr[:, 8:-8, 8:-8], imresize(x, 2)[:, 8:-8, 8:-8], atol=1e-5)
 
 
 def test_a_budget_may_take_the_place_of_eta(supernet):
-    run = DynamicUpscaler(supernet, [0.1], 8, routing=Routing("arm", eta=1.0), edge_table=TABLE)
+    run = DynamicUpscaler(supernet, replace(PROFILE, thresholds=(0.1,)), Routing("arm", eta=1.0))
     assert run(torch.rand(3, 16, 16), budget=0.9)[1].cost_share <= 0.9
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"mode": "arm"}, "routing `arm` needs eta: give what one dB of a patch is worth as a share"),
+        ({"mode": "arm"}, "routing `arm` needs eta: η, what one dB of a patch is worth as a share"),
         ({"mode": "arm", "eta": -1.0}, "eta must be at least 0 and finite, got -1.0"),
         ({"mode": "arm", "eta": float("inf")}, "eta must be at least 0 and finite, got inf"),
         ({"mode": "paper", "eta": 1.0}, "routing `paper` takes no eta, got 1.0: use routing `arm`"),
@@ -156,26 +156,24 @@ def test_a_request_that_contradicts_itself_is_refused(request_, message):
 
 def test_a_table_that_is_missing_or_of_another_supernet_is_refused():
     with pytest.raises(ValueError, match="routing `arm` needs the edge table, which `wbsr calibrate --edge-table`"):
-        make_policy(Routing("arm", eta=1.0), SUBNETS, COSTS, Knowledge((0.1,)))
+        Routing("arm", eta=1.0).chooser(SUBNETS, COSTS, Profile(8, (0.1,)))
     with pytest.raises(ValueError, match="a column for bicubic and one for each of the 3 subnets, got 3 columns"):
-        Knowledge(edges=TABLE).check(3)
+        PROFILE.check(3)
 
 
 def test_a_list_of_etas_is_a_curve_of_a_test():
-    curve = parse(DynamicOptions, {"routing": "arm", "eta": [0.1, 2]}, "dynamic").requests()
-    assert curve == [("arm 0.1", Routing("arm", eta=0.1)), ("arm 2", Routing("arm", eta=2.0))]
-    beside = parse(DynamicOptions, {"routing": "full", "eta": [0.1]}, "dynamic").requests()
+    curve = parse_dynamic({"routing": "arm", "eta": [0.1, 2]}, "dynamic").requests
+    assert curve == (("arm 0.1", Routing("arm", eta=0.1)), ("arm 2", Routing("arm", eta=2.0)))
+    beside = parse_dynamic({"routing": "full", "eta": [0.1]}, "dynamic").requests
     assert [label for label, _ in beside] == ["full", "arm 0.1"]
-    assert parse(DynamicOptions, {"routing": "arm", "eta": 0.5}, "dynamic").requests() == [
-        ("arm", Routing("arm", eta=0.5))
-    ]
+    assert parse_dynamic({"routing": "arm", "eta": 0.5}, "dynamic").requests == (("arm", Routing("arm", eta=0.5)),)
     for block, message in (
         ({"eta": []}, "eta must be a number or a list with one at least"),
         ({"eta": [1.0], "budget": [0.5]}, "one curve: give a list as budget or as eta, not both"),
         ({"eta": 1.0}, "routing `paper` takes no eta"),
     ):
         with pytest.raises(ValueError, match=message):
-            parse(DynamicOptions, block, "dynamic")
+            parse_dynamic(block, "dynamic")
 
 
 def test_a_training_cannot_validate_by_a_table_that_does_not_exist_yet():
@@ -185,7 +183,7 @@ def test_a_training_cannot_validate_by_a_table_that_does_not_exist_yet():
 
 
 def test_a_test_takes_the_table_from_its_checkpoint_if_the_patches_are_the_same(supernet, tmp_path):
-    entry = Metadata(NETWORK, 8, edge_table=TABLE).plain()
+    entry = Metadata(NETWORK, PROFILE).plain()
     torch.save({"params": supernet.state_dict(), "wbsr": entry}, tmp_path / "net.pth")
     opt = {
         "name": "tiny",
@@ -199,13 +197,13 @@ def test_a_test_takes_the_table_from_its_checkpoint_if_the_patches_are_the_same(
         "val": {"dynamic": {"routing": "arm", "eta": 0.5}},
     }
     model = WBSRModel(opt)  # there are no thresholds, and none are needed
-    (_, routing), *_ = model.dynamic.requests()
-    assert model._make_upscaler(None).routed(routing).known.edges == TABLE
+    (_, routing), *_ = model.dynamic.requests
+    assert model.make_upscaler().routed(routing).profile.edge_table == TABLE
     opt["val"]["dynamic"]["patch_size"] = 16
     with pytest.raises(ValueError, match="routing `arm` needs the edge table"):
-        WBSRModel(opt)._make_upscaler(None).routed(routing)
+        WBSRModel(opt).make_upscaler().routed(routing)
 
 
 def test_the_choice_follows_the_cost_that_counts():
     latency = replace(Routing("arm", eta=0.6), cost="latency")
-    assert make_policy(latency, SUBNETS, [0.9, 1.0], Knowledge(edges=TABLE))(SCORES).tolist() == [[-1, -1], [-1, 1]]
+    assert latency.chooser(SUBNETS, [0.9, 1.0], PROFILE)(SCORES).tolist() == [[-1, -1], [-1, 1]]

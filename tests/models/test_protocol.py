@@ -6,8 +6,8 @@ import torch
 
 from wbsr_arch import ClassSR, Subnet, Supernet
 from wbsr_data import classify, gradient_score
-from wbsr_models.protocol import PatchProtocol, covered
-from wbsr_models.upscaler import DynamicUpscaler
+from wbsr_models import DynamicUpscaler, Profile
+from wbsr_models.testing.protocol import PatchProtocol, covered
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 
@@ -48,7 +48,7 @@ def test_patches_are_routed_and_upscaled_alone_and_their_overlaps_averaged(super
         return int(classify(gradient_score(window, 32), thresholds)) - 1
 
     expected, numbers = one_by_one(supernet, lr, choose)
-    sr, report = PatchProtocol(DynamicUpscaler(supernet, thresholds, 32))(lr[None])
+    sr, report = PatchProtocol(DynamicUpscaler(supernet, Profile(32, tuple(thresholds))))(lr[None])
     assert np.array_equal(report.choice, numbers)
     assert sr.shape == (1, *expected.shape)
     assert torch.allclose(sr[0], expected, atol=1e-5)
@@ -65,14 +65,14 @@ def test_a_classifier_sees_the_same_patches():
         return int(network.classifier(window[None]).argmax())
 
     expected, numbers = one_by_one(network, lr, choose)
-    sr, report = PatchProtocol(DynamicUpscaler(network, None, 32, routing="classsr"))(lr[None])
+    sr, report = PatchProtocol(DynamicUpscaler(network, 32, "classsr"))(lr[None])
     assert len(np.unique(numbers)) == 2
     assert np.array_equal(report.choice, numbers)
     assert torch.allclose(sr[0], expected, atol=1e-5)
 
 
 def test_flops_count_every_patch_alike_and_overlaps_as_computed(supernet):
-    protocol = PatchProtocol(DynamicUpscaler(supernet, None, 32, routing="w4d1"))
+    protocol = PatchProtocol(DynamicUpscaler(supernet, 32, "w4d1"))
     _, report = protocol(torch.rand(1, 3, 60, 32))
     share = supernet.share(Subnet(4, 1))
     assert report.flops_share == pytest.approx(share)
@@ -85,4 +85,4 @@ def test_how_much_whole_patches_cover():
 
 def test_an_image_smaller_than_a_patch_says_what_to_do(supernet):
     with pytest.raises(ValueError, match="at least 32 pixels a side, got one of 31: remove it, or set val:dynamic:"):
-        PatchProtocol(DynamicUpscaler(supernet, None, 32, routing="full"))(torch.rand(1, 3, 31, 40))
+        PatchProtocol(DynamicUpscaler(supernet, 32, "full"))(torch.rand(1, 3, 31, 40))

@@ -13,9 +13,13 @@ from torch.nn import functional as F
 
 from wbsr_arch import Supernet
 from wbsr_arch.cost import count_flops
-from wbsr_models.memory import MEGABYTE, bytes_per_pixel, keep_freed_blocks
-from wbsr_models.tile_runner import TileRunner
-from wbsr_models.tiling import plan_tiles
+from wbsr_base.devices import keep_freed_blocks
+from wbsr_models import EngineSettings
+from wbsr_models.inference.memory import MEGABYTE, Memory, bytes_per_pixel
+from wbsr_models.inference.planner import TilePlan
+from wbsr_models.inference.pool import NetworkPool
+from wbsr_models.inference.tile_runner import TileRunner
+from wbsr_models.inference.tiling import plan_tiles
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 COSTS = [1.0, 1.5, 2.0, 4.0]
@@ -70,14 +74,23 @@ class OneNetwork:
 def random_plan(height, width, patch=16, halo=2, max_tile=64, seed=0):
     shape = (-(-height // patch), -(-width // patch))
     choice = np.random.default_rng(seed).integers(0, 4, shape)
-    return plan_tiles(choice, height, width, patch, halo, COSTS, max_tile)
+    return whole(plan_tiles(choice, height, width, patch, halo, COSTS, max_tile))
+
+
+def whole(tiles):
+    return TilePlan("tiles", tuple(tiles), False)
+
+
+def runner_of(network, kind=TileRunner, **options):
+    options = EngineSettings(**options)
+    return kind(NetworkPool(network, options), Memory(network, options))
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("network", "halo"), [(Nearest(), 0), (Nearest(), 3), (Bicubic(), 2), (Bicubic(), 5)])
 def test_a_predictor_of_known_answer_is_stitched_to_the_last_bit(size, network, halo):
     x = torch.rand(3, *size)
-    found = TileRunner(OneNetwork(network))(x, random_plan(*size, halo=halo))
+    found = runner_of(OneNetwork(network))(x, random_plan(*size, halo=halo))
     expected = network(x[None].contiguous(memory_format=torch.channels_last))[0]
     assert torch.equal(found, expected)
 
@@ -93,14 +106,14 @@ def test_a_predictor_of_known_answer_is_stitched_to_the_last_bit(size, network, 
 )
 def test_any_plan_is_stitched_to_the_last_bit(height, width, patch, halo, max_tile, seed):
     x = torch.rand(3, height, width)
-    found = TileRunner(OneNetwork(Bicubic()))(x, random_plan(height, width, patch, halo, max_tile, seed))
+    found = runner_of(OneNetwork(Bicubic()))(x, random_plan(height, width, patch, halo, max_tile, seed))
     assert torch.equal(found, Bicubic()(x[None].contiguous(memory_format=torch.channels_last))[0])
 
 
 def test_a_halo_too_small_is_seen():
     """The exactness above is the halo's work."""
     x = torch.rand(3, 64, 64)
-    assert not torch.equal(TileRunner(OneNetwork(Bicubic()))(x, random_plan(64, 64, halo=1)), Bicubic()(x[None])[0])
+    assert not torch.equal(runner_of(OneNetwork(Bicubic()))(x, random_plan(64, 64, halo=1)), Bicubic()(x[None])[0])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -108,7 +121,7 @@ def test_a_purely_local_network_equals_its_dense_run(size):
     x, network = torch.rand(3, *size), Pixelwise()
     with torch.no_grad():
         expected = network(x[None])[0]
-    assert torch.allclose(TileRunner(OneNetwork(network))(x, random_plan(*size, halo=0)), expected, atol=1e-6)
+    assert torch.allclose(runner_of(OneNetwork(network))(x, random_plan(*size, halo=0)), expected, atol=1e-6)
 
 
 def test_a_halo_as_wide_as_the_receptive_field_gives_the_dense_run(supernet):
@@ -116,15 +129,15 @@ def test_a_halo_as_wide_as_the_receptive_field_gives_the_dense_run(supernet):
     tiles = plan_tiles(np.full((5, 4), 3), 70, 50, 16, 12, [1.0, 1.0, 1.0, 1.0], 16, 0)
     assert len(tiles) > 1
     with torch.no_grad():
-        assert torch.allclose(TileRunner(supernet)(x, tiles), supernet(x[None])[0], atol=1e-5)
+        assert torch.allclose(runner_of(supernet)(x, whole(tiles)), supernet(x[None])[0], atol=1e-5)
 
 
 def test_a_grouped_run_equals_a_run_one_by_one(supernet):
-    x, tiles = torch.rand(3, 90, 120), random_plan(90, 120, max_tile=16)
-    grouped, single = TileRunner(supernet), TileRunner(supernet, batch_pixels=1)
-    assert torch.allclose(grouped(x, tiles), single(x, tiles), atol=1e-6)
-    reverse = grouped(x, tiles[::-1])
-    assert torch.allclose(reverse, single(x, tiles), atol=1e-6)
+    x, plan = torch.rand(3, 90, 120), random_plan(90, 120, max_tile=16)
+    grouped, single = runner_of(supernet), runner_of(supernet, batch_pixels=1)
+    assert torch.allclose(grouped(x, plan), single(x, plan), atol=1e-6)
+    reverse = grouped(x, whole(plan.tiles[::-1]))
+    assert torch.allclose(reverse, single(x, plan), atol=1e-6)
 
 
 def test_every_output_pixel_is_written_once():
@@ -137,7 +150,7 @@ def test_every_output_pixel_is_written_once():
             super()._write(canvas, tile, output)
             self.written += canvas != before
 
-    runner = Counting(OneNetwork(Nearest()))
+    runner = runner_of(OneNetwork(Nearest()), Counting)
     runner(torch.rand(3, 61, 83) + 1, random_plan(61, 83, halo=3))
     assert (runner.written == 1).all()
 
@@ -145,7 +158,7 @@ def test_every_output_pixel_is_written_once():
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_is_near_and_the_canvas_keeps_the_images_type(supernet, precision):
     x, tiles = torch.rand(3, 40, 40), random_plan(40, 40)
-    exact, found = TileRunner(supernet)(x, tiles), TileRunner(supernet, precision=precision)(x, tiles)
+    exact, found = runner_of(supernet)(x, tiles), runner_of(supernet, precision=precision)(x, tiles)
     assert found.dtype == torch.float32
     assert not torch.equal(found, exact)
     assert torch.allclose(found, exact, atol=0.02)
@@ -161,28 +174,28 @@ def test_a_self_ensemble_is_the_mean_over_flips_and_turns(supernet):
                 y = x.flip(dims).transpose(1, 2) if transpose else x.flip(dims)
                 y = supernet(y[None])[0]
                 outputs.append(y.transpose(1, 2).flip(dims) if transpose else y.flip(dims))
-    found = TileRunner(supernet, self_ensemble=True)(x, [tile])
+    found = runner_of(supernet, self_ensemble=True)(x, whole([tile]))
     assert torch.allclose(found, torch.stack(outputs).mean(0), atol=1e-5)
     assert not torch.allclose(found, outputs[0], atol=1e-5)
 
 
 def test_a_self_ensemble_of_a_network_without_direction_changes_nothing():
     x = torch.rand(3, 40, 56)
-    found = TileRunner(OneNetwork(Nearest()), self_ensemble=True)(x, random_plan(40, 56))
+    found = runner_of(OneNetwork(Nearest()), self_ensemble=True)(x, random_plan(40, 56))
     assert torch.allclose(found, Nearest()(x[None])[0], atol=1e-6)
 
 
 def test_compiling_is_passed_on(supernet, monkeypatch):
     asked = []
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append(options))
-    TileRunner(supernet, compile=True).network(0)
-    TileRunner(supernet).network(0)
+    runner_of(supernet, compile=True).pool.network(0)
+    runner_of(supernet).pool.network(0)
     assert asked == [{"dynamic": True}]
 
 
 def test_a_network_is_extracted_once(supernet):
-    runner = TileRunner(supernet)
-    assert runner.network(1) is runner.network(1)
+    pool = runner_of(supernet).pool
+    assert pool.network(1) is pool.network(1)
 
 
 def test_bytes_per_pixel_by_hand():
@@ -196,8 +209,8 @@ def test_memory_bounds_tiles_and_batches(supernet):
     x = torch.rand(3, 256, 256)
     canvas = 3 * 512 * 512 * 4 / MEGABYTE
     need = bytes_per_pixel(supernet.extract(), 3) / MEGABYTE
-    runner = TileRunner(supernet, memory_mb=canvas + need * 50**2)
-    assert runner.largest_window(x, 4, 16) == pytest.approx(50**2, abs=1)
+    runner = runner_of(supernet, memory_mb=canvas + need * 50**2)
+    assert runner.memory.window_pixels(x, 16) == pytest.approx(50**2, abs=1)
     sizes = []
     run = runner._run
     runner._run = lambda net, image, tiles: sizes.append(sum(t.window_area for t in tiles)) or run(net, image, tiles)
@@ -208,34 +221,41 @@ def test_memory_bounds_tiles_and_batches(supernet):
 def test_too_little_memory_is_refused_with_what_is_enough(supernet):
     x = torch.rand(3, 256, 256)
     with pytest.raises(ValueError, match=r"memory_mb must be at least \d+ for an LR image of 256 x 256") as caught:
-        TileRunner(supernet, memory_mb=1).largest_window(x, 4, 16)
+        runner_of(supernet, memory_mb=1).memory.window_pixels(x, 16)
     enough = int(str(caught.value).split("at least ")[1].split()[0])
-    assert TileRunner(supernet, memory_mb=enough).largest_window(x, 4, 16) >= 24**2
+    assert runner_of(supernet, memory_mb=enough).memory.window_pixels(x, 16) >= 24**2
 
 
 def test_by_default_a_large_image_only_makes_the_canvas_larger(supernet):
     huge = torch.empty(3, 1, 1).expand(3, 40_000, 40_000)
-    assert TileRunner(supernet).largest_window(huge, 2, 16) >= 20**2
+    assert runner_of(supernet, halo=2).memory.window_pixels(huge, 16) >= 20**2
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"precision": "half"}, "precision must be one of float32, bf16, fp16, got 'half'"),
+        ({"precision": "half"}, "precision must be one of fp32, bf16, fp16, got 'half'"),
         ({"memory_mb": 0}, "memory_mb must be above 0, got 0"),
         ({"memory_mb": float("nan")}, "memory_mb must be above 0, got nan"),
-        ({"canvas_device": "gpu"}, "canvas_device must be auto, cpu or same, got 'gpu'"),
+        ({"canvas_device": "gpu"}, "canvas_device must be one of auto, cpu, same, got 'gpu'"),
         ({"batch_pixels": 0}, "batch_pixels must be at least 1, got 0"),
+        ({"halo": -1}, "halo must be at least 0, got -1"),
+        ({"max_tile": 0}, "max_tile must be at least 1, got 0"),
+        ({"plan": "windows"}, "plan must be one of tiles, dense, got 'windows'"),
     ],
 )
-def test_bad_settings_are_refused(supernet, change, message):
+def test_bad_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        TileRunner(supernet, **change)
+        EngineSettings(**change)
+
+
+def test_float32_is_another_word_for_fp32():
+    assert EngineSettings(precision="float32") == EngineSettings(precision="fp32") == EngineSettings()
 
 
 def test_no_tile_is_refused(supernet):
     with pytest.raises(ValueError, match="there is no tile to run"):
-        TileRunner(supernet)(torch.rand(3, 0, 0), [])
+        runner_of(supernet)(torch.rand(3, 0, 0), whole([]))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
@@ -258,10 +278,10 @@ def test_freed_blocks_are_kept():
 @pytest.mark.parametrize("canvas_device", ["cpu", "same"])
 def test_the_canvas_may_lie_on_the_cpu_while_the_gpu_computes(supernet, canvas_device):
     x, tiles = torch.rand(3, 90, 70), random_plan(90, 70)
-    expected = TileRunner(supernet)(x, tiles)
+    expected = runner_of(supernet)(x, tiles)
     on_gpu = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2])
     on_gpu.load_state_dict(supernet.state_dict())
-    found = TileRunner(on_gpu.cuda(), canvas_device=canvas_device)(x.cuda(), tiles)
+    found = runner_of(on_gpu.cuda(), canvas_device=canvas_device)(x.cuda(), tiles)
     assert found.device.type == ("cpu" if canvas_device == "cpu" else "cuda")
     assert torch.allclose(found.cpu(), expected, atol=1e-2)
 
@@ -270,5 +290,5 @@ def test_the_canvas_may_lie_on_the_cpu_while_the_gpu_computes(supernet, canvas_d
 def test_a_canvas_too_large_for_the_gpu_goes_to_the_cpu(supernet):
     on_gpu = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2]).cuda()
     canvas = 3 * 512 * 512 * 4 / MEGABYTE
-    found = TileRunner(on_gpu, memory_mb=1.5 * canvas)(torch.rand(3, 256, 256).cuda(), random_plan(256, 256))
+    found = runner_of(on_gpu, memory_mb=1.5 * canvas)(torch.rand(3, 256, 256).cuda(), random_plan(256, 256))
     assert found.device.type == "cpu"

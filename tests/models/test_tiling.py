@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbsr_models.tiling import Tile, plan_tiles
+from wbsr_models.inference.tiling import Tile, plan_tiles
 
 COSTS = [1.0, 1.5, 2.5, 6.0]
 

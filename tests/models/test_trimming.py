@@ -11,10 +11,13 @@ from torch.nn import functional as F
 from wbsr_arch import Supernet
 from wbsr_arch.backbone import build
 from wbsr_arch.cost import count_flops, dry_run
-from wbsr_models.tile_runner import TileRunner
-from wbsr_models.tiling import Tile, plan_tiles
-from wbsr_models.trimming import NO_MARGINS, WHOLE, Head, find_head, same_head, trim
-from wbsr_models.upscaler import DynamicUpscaler
+from wbsr_models import DynamicUpscaler, EngineSettings
+from wbsr_models.inference.memory import Memory
+from wbsr_models.inference.planner import TilePlan
+from wbsr_models.inference.pool import NetworkPool
+from wbsr_models.inference.tile_runner import TileRunner
+from wbsr_models.inference.tiling import Tile, plan_tiles
+from wbsr_models.inference.trimming import NO_MARGINS, WHOLE, Head, find_head, same_head, trim
 
 COLOURS = {"num_in_ch": 3, "num_out_ch": 3}
 BACKBONES = {
@@ -187,10 +190,10 @@ def test_a_head_is_not_taken_over_by_a_network_with_other_layers():
 def test_a_head_is_looked_for_once_for_all_subnets(supernet, monkeypatch):
     looked = []
     monkeypatch.setattr(
-        "wbsr_models.tile_runner.find_head", lambda *arguments: looked.append(1) or find_head(*arguments)
+        "wbsr_models.inference.pool.find_head", lambda *arguments: looked.append(1) or find_head(*arguments)
     )
-    runner = TileRunner(supernet)
-    heads = [runner.head(index) for index in range(4)]
+    pool = NetworkPool(supernet, EngineSettings())
+    heads = [pool.head(index) for index in range(4)]
     assert len(looked) == 1
     assert heads == [find_head(supernet.extract(subnet)) for subnet in supernet.subnets]
 
@@ -204,44 +207,48 @@ def supernet() -> Supernet:
 
 def random_plan(size, halo):
     choice = np.random.default_rng(0).integers(0, 4, tuple(-(-side // 16) for side in size))
-    return plan_tiles(choice, *size, 16, halo, [1.0, 1.5, 2.0, 4.0], 48)
+    return TilePlan("tiles", tuple(plan_tiles(choice, *size, 16, halo, [1.0, 1.5, 2.0, 4.0], 48)), False)
+
+
+def runner_of(network, **options):
+    settings = EngineSettings(**options)
+    return TileRunner(NetworkPool(network, settings), Memory(network, settings))
 
 
 @pytest.mark.parametrize("halo", [0, 1, 2, 3, 7])
 @pytest.mark.parametrize("size", [(64, 80), (65, 97), (34, 33), (1, 1), (1, 100), (5, 3)])
 def test_an_image_run_by_trimmed_networks_is_the_image_run_by_whole_ones(supernet, monkeypatch, size, halo):
-    x, tiles = torch.rand(3, *size), random_plan(size, halo)
-    found = TileRunner(supernet)(x, tiles)
-    monkeypatch.setattr("wbsr_models.tile_runner.find_head", lambda network, in_channels: Head())
-    assert torch.allclose(found, TileRunner(supernet)(x, tiles), atol=1e-6)
+    x, plan = torch.rand(3, *size), random_plan(size, halo)
+    found = runner_of(supernet)(x, plan)
+    monkeypatch.setattr("wbsr_models.inference.pool.find_head", lambda network, in_channels: Head())
+    assert torch.allclose(found, runner_of(supernet)(x, plan), atol=1e-6)
 
 
 def test_grey_images_are_run_by_trimmed_networks():
     grey = {**BACKBONES["SRVGGNetCompact x4"], "num_in_ch": 1, "num_out_ch": 1}
     supernet = Supernet(grey, widths=[6], depths=[2], depth_arg="num_conv").eval()
-    runner = TileRunner(supernet)
+    runner = runner_of(supernet)
     (tile,) = plan_tiles(np.zeros((1, 1), int), 12, 9, 16, 3, [1.0], 16)
-    assert runner(torch.rand(1, 12, 9), [tile]).shape == (1, 48, 36)
-    assert runner.head(0).stages
+    assert runner(torch.rand(1, 12, 9), TilePlan("tiles", (tile,), False)).shape == (1, 48, 36)
+    assert runner.pool.head(0).stages
 
 
 @pytest.mark.parametrize("change", [{"compile": True}, {"self_ensemble": True}])
 def test_compiled_networks_and_self_ensembles_run_whole(supernet, monkeypatch, change):
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: None)
-    runner = TileRunner(supernet, **change)
-    assert runner.head(1) == Head()
-    assert TileRunner(supernet).head(1).stages
+    assert NetworkPool(supernet, EngineSettings(**change)).head(1) == Head()
+    assert NetworkPool(supernet, EngineSettings()).head(1).stages
 
 
 def test_trimmed_networks_run_in_half_precision(supernet):
-    x, tiles = torch.rand(3, 60, 40), random_plan((60, 40), 3)
-    found, exact = TileRunner(supernet, precision="bf16")(x, tiles), TileRunner(supernet)(x, tiles)
+    x, plan = torch.rand(3, 60, 40), random_plan((60, 40), 3)
+    found, exact = runner_of(supernet, precision="bf16")(x, plan), runner_of(supernet)(x, plan)
     assert torch.allclose(found, exact, atol=0.02)
 
 
 def test_the_report_counts_what_trimmed_networks_compute(supernet):
     """An image of one patch by two: both tiles have 3 pixels of halo on one side."""
-    upscaler = DynamicUpscaler(supernet, None, 16, halo=3, max_tile=16, routing="full")
+    upscaler = DynamicUpscaler(supernet, 16, "full", EngineSettings(halo=3, max_tile=16))
     _, report = upscaler(torch.rand(3, 16, 32))
     head = find_head(supernet.extract())
     pixels = sum(share * 2 * 16 * (16 + min(margin, 3)) for margin, share in head.parts.items())

@@ -1,17 +1,21 @@
 """Dynamic inference writes every pixel once, at the right place, by the right subnet, for every image size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from wbsr_arch import Subnet, Supernet
-from wbsr_models.checkpoint import Metadata
-from wbsr_models.policy import Routing
-from wbsr_models.tiling import plan_tiles
-from wbsr_models.upscaler import DynamicUpscaler, _warn_once
+from wbsr_models import DynamicUpscaler, EngineSettings, Profile, Routing
+from wbsr_models.checkpoints.metadata import Metadata
+from wbsr_models.inference import costs
+from wbsr_models.inference.tiling import plan_tiles
+from wbsr_models.routing.by_budget import _warn_once
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
+KNOWN = Profile(16, (0.1, 0.2, 0.3))
 SIZES = [(64, 64), (65, 97), (7, 5), (1, 1), (3, 200), (33, 32), (100, 31)]
 
 
@@ -34,7 +38,7 @@ class Nearest(torch.nn.Module):
 def test_stitching_a_local_predictor_is_exact_for_every_size(supernet, monkeypatch, size, halo):
     monkeypatch.setattr(supernet, "extract", lambda subnet: Nearest())
     x = torch.rand(3, *size)
-    upscaler = DynamicUpscaler(supernet, [0.1, 0.3, 0.5], 16, halo=halo, max_tile=64)
+    upscaler = DynamicUpscaler(supernet, Profile(16, (0.1, 0.3, 0.5)), settings=EngineSettings(halo=halo, max_tile=64))
     sr, report = upscaler(x)
     assert torch.equal(sr, Nearest()(x[None])[0])
     assert report.choice.shape == (-(-size[0] // 16), -(-size[1] // 16))
@@ -73,7 +77,7 @@ def test_joining_tiles_never_costs_more_and_joins_what_is_alike():
 def test_one_subnet_over_one_tile_is_the_dense_run(supernet):
     x = torch.rand(3, 40, 50)
     for routing, subnet in (("full", None), ("w4d1", Subnet(4, 1))):
-        sr, report = DynamicUpscaler(supernet, None, 16, routing=routing)(x)
+        sr, report = DynamicUpscaler(supernet, 16, routing)(x)
         with torch.no_grad():
             assert torch.allclose(sr, supernet(x[None], subnet)[0], atol=1e-6)
         assert report.flops_share == pytest.approx(supernet.share(subnet or supernet.full))
@@ -82,8 +86,8 @@ def test_one_subnet_over_one_tile_is_the_dense_run(supernet):
 
 def test_a_batched_run_equals_a_run_one_by_one(supernet):
     x = torch.rand(3, 70, 90) * torch.linspace(0, 1, 90)
-    one = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, halo=2, max_tile=16, batch_pixels=1)(x)
-    many = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, halo=2, max_tile=16)(x)
+    one = DynamicUpscaler(supernet, KNOWN, settings=EngineSettings(halo=2, max_tile=16, batch_pixels=1))(x)
+    many = DynamicUpscaler(supernet, KNOWN, settings=EngineSettings(halo=2, max_tile=16))(x)
     assert torch.allclose(one[0], many[0], atol=1e-6)
     assert np.array_equal(one[1].choice, many[1].choice)
     assert len(np.unique(many[1].choice)) > 1
@@ -92,7 +96,7 @@ def test_a_batched_run_equals_a_run_one_by_one(supernet):
 def test_flat_patches_get_the_cheapest_and_textured_ones_the_full_network(supernet):
     x = torch.full((3, 32, 32), 0.5)
     x[:, :, 16:] = torch.rand(3, 32, 16)
-    _, report = DynamicUpscaler(supernet, [0.05, 0.1, 0.15], 16)(x)
+    _, report = DynamicUpscaler(supernet, Profile(16, (0.05, 0.1, 0.15)))(x)
     assert report.choice.tolist() == [[0, 3], [0, 3]]
     shares = [flops / supernet.flops[supernet.full] for flops in supernet.flops.values()]
     assert report.flops_share == pytest.approx((shares[0] + shares[3]) / 2)
@@ -103,18 +107,19 @@ def test_the_more_threads_wait_for_a_call_the_fewer_calls_are_planned(supernet, 
     counts = []
     for threads in (1, 10**4):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        counts.append(len(DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 64).plan(choice, torch.empty(3, 512, 512))))
+        plan = DynamicUpscaler(supernet, Profile(64, (0.1, 0.2, 0.3))).plan(choice, torch.empty(3, 512, 512))
+        counts.append(len(plan.tiles))
     assert counts[0] > counts[1]
 
 
-TABLE = [[0.1 * k + 0.01 * k * (4 - m) for m in range(4)] for k in range(1, 5)]
+TABLE = tuple(tuple(0.1 * k + 0.01 * k * (4 - m) for m in range(4)) for k in range(1, 5))
 
 
 @pytest.mark.parametrize("error_table", [TABLE, None])
 @pytest.mark.parametrize("budget", [0.35, 0.6, 0.9])
 def test_a_budget_is_kept_to_1_percent_on_each_image(supernet, budget, error_table):
     x = torch.rand(3, 160, 180) * torch.linspace(0, 1, 180)
-    upscaler = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, routing=Routing("budget", 0.5), error_table=error_table)
+    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=error_table), Routing("budget", 0.5))
     _, report = upscaler(x, budget)
     assert 0.99 * budget <= report.flops_share <= budget
     assert report.cost_share == report.flops_share
@@ -125,7 +130,7 @@ def test_a_budget_is_kept_to_1_percent_on_each_image(supernet, budget, error_tab
 def test_a_budget_without_an_error_table_says_so(supernet, caplog):
     _warn_once.cache_clear()
     for budget in (0.5, 0.6):
-        DynamicUpscaler(supernet, [0.1], 16, routing=Routing("budget", budget))
+        DynamicUpscaler(supernet, Profile(16, (0.1,)), Routing("budget", budget))
     assert [r.getMessage() for r in caplog.records] == [
         "The weights have no error table, so the budget is spent by Eq. 16; `wbsr calibrate` measures the table, and "
         "the same budget then gives more quality."
@@ -135,44 +140,44 @@ def test_a_budget_without_an_error_table_says_so(supernet, caplog):
 @pytest.mark.parametrize(("budget", "message"), [(0.05, "budget must be at least 0.2"), (1.5, "must be in")])
 def test_a_budget_out_of_range_is_refused(supernet, budget, message):
     with pytest.raises(ValueError, match=message):
-        DynamicUpscaler(supernet, [0.1], 16, error_table=[[1.0] * 4] * 2)(torch.rand(3, 8, 8), budget)
+        DynamicUpscaler(supernet, Profile(16, (0.1,), ((1.0,) * 4,) * 2))(torch.rand(3, 8, 8), budget)
 
 
 def test_a_budget_can_count_time_instead_of_flops(supernet, monkeypatch):
-    monkeypatch.setattr("wbsr_models.upscaler.measure", lambda supernet, device, precision: (3.0, 1.0, 4.0, 10.0))
+    monkeypatch.setattr(costs, "measured_seconds", lambda network, device, precision: (3.0, 1.0, 4.0, 10.0))
     x = torch.rand(3, 160, 180) * torch.linspace(0, 1, 180)
     routing = Routing("budget", 0.45, cost="latency")
-    upscaler = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, routing=routing, error_table=TABLE)
-    assert upscaler.costs == (0.3, 0.1, 0.4, 1.0)
+    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing)
+    assert upscaler.cost_shares == (0.3, 0.1, 0.4, 1.0)
     _, report = upscaler(x)
     assert 0.99 * 0.45 <= report.cost_share <= 0.45
-    assert report.cost_share == pytest.approx(np.array(upscaler.costs)[report.choice].mean())
+    assert report.cost_share == pytest.approx(np.array(upscaler.cost_shares)[report.choice].mean())
     assert 0 not in report.choice  # subnet 1 is faster and, by the table, better
 
 
 def test_another_routing_shares_the_networks(supernet):
-    upscaler = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16)
+    upscaler = DynamicUpscaler(supernet, KNOWN)
     other = upscaler.routed("w4d1")
     assert other.runner is upscaler.runner
     x = torch.rand(3, 20, 20)
     assert (other(x)[1].choice == 0).all()
-    assert upscaler.routing.mode == "paper"
+    assert upscaler.policy.mode == "paper"
 
 
 def test_weights_and_their_tables_come_from_one_file(supernet, tmp_path):
     network = {"type": "Supernet", "backbone": BACKBONE, "widths": [4, 8], "depths": [1, 2]}
-    metadata = Metadata(network, 16, (0.1, 0.2, 0.3), tuple(map(tuple, TABLE)), (0.25,) * 4)
+    metadata = Metadata(network, replace(KNOWN, error_table=TABLE, class_shares=(0.25,) * 4))
     torch.save({"params_ema": supernet.state_dict(), "wbsr": metadata.plain()}, tmp_path / "net.pth")
     x = torch.rand(3, 70, 70)
     sr, report = DynamicUpscaler.from_checkpoint(tmp_path / "net.pth", device="cpu")(x, budget=0.6)
-    direct = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16, routing=Routing("budget", 0.6), error_table=TABLE)
+    direct = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), Routing("budget", 0.6))
     assert torch.equal(sr, direct(x)[0])
     assert report.choice.tolist() == direct.route(x).tolist()
 
 
 def test_weights_that_do_not_fit_their_own_description_are_refused(supernet, tmp_path):
     network = {"type": "Supernet", "backbone": {**BACKBONE, "num_block": 3}, "widths": [4, 8], "depths": [1, 3]}
-    torch.save({"params": supernet.state_dict(), "wbsr": Metadata(network, 16).plain()}, tmp_path / "net.pth")
+    torch.save({"params": supernet.state_dict(), "wbsr": Metadata(network, Profile(16)).plain()}, tmp_path / "net.pth")
     with pytest.raises(ValueError, match=r"net.pth don't fit the network that their `wbsr` entry describes: .*body.2"):
         DynamicUpscaler.from_checkpoint(tmp_path / "net.pth")
     torch.save({"params": supernet.state_dict()}, tmp_path / "stock.pth")
@@ -181,33 +186,62 @@ def test_weights_that_do_not_fit_their_own_description_are_refused(supernet, tmp
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("profile", "policy", "message"),
     [
-        ({"routing": "budgte"}, "routing must be one of paper, eq16, budget, arm, classsr, full, or a subnet such as"),
-        ({"routing": "w5d1"}, "must name one of w4d1, w4d2, w8d1, w8d2, got 'w5d1'"),
-        ({"thresholds": None}, "needs the thresholds"),
-        ({"halo": -1}, "halo must be at least 0, got -1"),
-        ({"patch_size": 0}, "patch_size must be at least 1, got 0"),
-        ({"max_tile": 8}, "max_tile must be at least 16, got 8"),
+        (KNOWN, "budgte", "routing must be one of paper, eq16, budget, arm, classsr, full, or a subnet such as"),
+        (KNOWN, "w5d1", "must name one of w4d1, w4d2, w8d1, w8d2, got 'w5d1'"),
+        (16, "paper", "needs the thresholds"),
+        (16, "classsr", "routing `classsr` needs the classifier of a network of type ClassSR"),
+        (512, "full", "max_tile must be at least 512, the side of a patch, got 256"),
     ],
 )
-def test_bad_settings_are_refused(supernet, change, message):
-    settings = {"thresholds": [0.1], "patch_size": 16, **change}
+def test_what_does_not_fit_is_refused(supernet, profile, policy, message):
     with pytest.raises(ValueError, match=message):
-        DynamicUpscaler(supernet, **settings)
+        DynamicUpscaler(supernet, profile, policy)
+
+
+def test_a_dense_plan_is_one_run_by_the_largest_subnet_that_is_needed(supernet):
+    x = torch.full((3, 40, 44), 0.5)
+    x[:, :, 24:] = torch.rand(3, 40, 20)
+    settings = EngineSettings(plan="dense")
+    sr, report = DynamicUpscaler(supernet, Profile(8, (0.001, 0.02, 5.0)), settings=settings)(x)
+    assert report.plan == "dense"
+    assert report.choice.max() == 2
+    with torch.no_grad():
+        assert torch.allclose(sr, supernet(x[None], supernet.subnets[2])[0], atol=1e-6)
+    assert report.flops_share_run == pytest.approx(supernet.share(supernet.subnets[2]))
+    assert report.flops_share < report.flops_share_run
+    with pytest.raises(ValueError, match="plan dense needs room for the whole LR image of 40 x 44 = 1760 pixels, but"):
+        DynamicUpscaler(supernet, 8, "full", EngineSettings(plan="dense", memory_mb=0.5))(x)
+
+
+@pytest.mark.parametrize("settings", [EngineSettings(), EngineSettings(precision="bf16", self_ensemble=True)])
+def test_weights_that_were_trained_further_are_taken_over(settings):
+    network = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2]).eval()
+    upscaler, x = DynamicUpscaler(network, 16, "w4d2", settings), torch.rand(3, 40, 40)
+    before = upscaler(x)[0]
+    made = upscaler.pool.network(1)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight += 0.01
+    assert torch.equal(upscaler(x)[0], before)
+    upscaler.refresh()
+    assert upscaler.pool.network(1) is made
+    assert torch.equal(upscaler(x)[0], DynamicUpscaler(network, 16, "w4d2", settings)(x)[0])
+    assert not torch.equal(upscaler(x)[0], before)
 
 
 def test_an_empty_image_is_refused(supernet):
     with pytest.raises(ValueError, match=r"not empty, got \(3, 0, 4\)"):
-        DynamicUpscaler(supernet, [0.1], 16)(torch.rand(3, 0, 4))
+        DynamicUpscaler(supernet, Profile(16, (0.1,)))(torch.rand(3, 0, 4))
 
 
 @pytest.mark.gpu
 def test_cpu_and_gpu_agree_on_routing_and_output(supernet):
     x = torch.rand(3, 90, 70) * torch.linspace(0, 1, 70)
-    sr, report = DynamicUpscaler(supernet, [0.1, 0.2, 0.3], 16)(x)
+    sr, report = DynamicUpscaler(supernet, KNOWN)(x)
     on_gpu = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2])
     on_gpu.load_state_dict(supernet.state_dict())
-    found, found_report = DynamicUpscaler(on_gpu.cuda(), [0.1, 0.2, 0.3], 16)(x.cuda())
+    found, found_report = DynamicUpscaler(on_gpu.cuda(), KNOWN)(x.cuda())
     assert np.array_equal(found_report.choice, report.choice)
     assert torch.allclose(found.cpu(), sr, atol=1e-2)

@@ -7,11 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from wbsr_arch import Subnet, Supernet
-from wbsr_data.class_losses import ClassLosses
-from wbsr_data.loss_meter import attach
-from wbsr_models import DynamicUpscaler, WBSRModel
-from wbsr_models.baselines import Dense
-from wbsr_models.protocol import PatchProtocol
+from wbsr_models import DynamicUpscaler, EngineSettings, WBSRModel
+from wbsr_models.testing.baselines import Dense
+from wbsr_models.testing.protocol import PatchProtocol
+from wbsr_models.testing.validation import Run
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SMALL, FULL = Subnet(4, 1), Subnet(8, 2)
@@ -175,21 +174,6 @@ def test_channels_last_changes_the_layout_and_not_the_result():
         assert torch.allclose(weight, weights(plain)[name], atol=1e-5), name
 
 
-@pytest.mark.parametrize("strategy", ["random", "sandwich"])
-def test_the_losses_of_the_classes_are_those_of_the_outputs_it_made(strategy):
-    model, losses = make(supernet={"strategy": strategy}), ClassLosses(4, 1)
-    attach(model, losses)
-    step(model)
-    assert losses.running == pytest.approx((model.output - model.gt).abs().mean((1, 2, 3)).tolist(), abs=1e-6)
-    state = model.training_extras()
-    assert set(state) == {"supernet", "class_losses"}
-    other, resumed = make(supernet={"strategy": strategy}), ClassLosses(4, 1)
-    attach(other, resumed)
-    other.resume_training({"iter": 1, **state, **bare_state(other)})
-    assert other.iteration == 1
-    assert resumed.followed(2).tolist() == losses.running.tolist()
-
-
 def bare_state(model):
     return {
         "optimizers": [optimizer.state_dict() for optimizer in model.optimizers],
@@ -274,20 +258,19 @@ def test_the_settings_of_the_engine_reach_validation():
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", **settings}}
     model = WBSRModel(opt)
-    model.upscaler = model._make_upscaler(None)
     model.feed_data(batch(1))
     model.test()
-    expected = DynamicUpscaler(model.supernet, None, 8, routing="full", **settings)(model.lq)[0]
-    plain = DynamicUpscaler(model.supernet, None, 8, routing="full", halo=1, max_tile=16)(model.lq)[0]
+    expected = DynamicUpscaler(model.supernet, 8, "full", EngineSettings(**settings))(model.lq)[0]
+    plain = DynamicUpscaler(model.supernet, 8, "full", EngineSettings(halo=1, max_tile=16))(model.lq)[0]
     assert torch.equal(model.output, expected)
     assert not torch.equal(model.output, plain)
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "compile": True}}
-    assert WBSRModel(opt)._make_upscaler(None).runner.compile
+    assert WBSRModel(opt).make_upscaler().settings.compile
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "memory_mb": 0.001}}
     with pytest.raises(ValueError, match="memory_mb must be at least"):
-        WBSRModel(opt)._make_upscaler(None)(model.lq)
+        WBSRModel(opt).make_upscaler()(model.lq)
 
 
 def test_the_protocol_of_classsr_leaves_the_same_borders_out_of_sr_and_hr():
@@ -295,13 +278,13 @@ def test_the_protocol_of_classsr_leaves_the_same_borders_out_of_sr_and_hr():
     opt["val"] = {"dynamic": {"routing": "full", "protocol": "classsr"}}
     model = WBSRModel(opt)
     data = {"lq": torch.rand(1, 3, 40, 65), "gt": torch.rand(1, 3, 80, 130), "lq_path": ["image.png"]}
-    upscaler = model._make_upscaler(None)
-    for model.upscaler in (PatchProtocol(upscaler), Dense(upscaler.supernet)):
+    upscaler = model.make_upscaler()
+    for upscale in (PatchProtocol(upscaler), Dense(upscaler.network)):
+        model._run = Run("full", upscale)
         model.feed_data(data)
         model.test()
         assert model.output.shape == (1, 3, 64, 120)
         assert torch.equal(model.gt, data["gt"][..., :64, :120])
-    assert model._setting("Set5", 1)["protocol"] == "classsr"
 
 
 @pytest.mark.parametrize("layout", ["stock", "bare", "stock EMA", "WBSR", "EMA"])
@@ -345,8 +328,8 @@ def test_the_classes_of_the_training_set_replace_those_of_a_pretrained_network(t
     opt = options()
     opt["path"] = {"pretrain_network_g": str(tmp_path / "net.pth")}
     model = WBSRModel(opt)
-    assert model.thresholds == (0.5,)
-    assert step(model).thresholds == pytest.approx((0.1, 0.2, 0.3))
+    assert model.profile.thresholds == (0.5,)
+    assert step(model).profile.thresholds == pytest.approx((0.1, 0.2, 0.3))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ import torch
 
 from wbsr import cli
 from wbsr_arch import Supernet
-from wbsr_models import DynamicUpscaler
-from wbsr_models.checkpoint import Metadata
-from wbsr_models.policy import Routing
+from wbsr_models import DynamicUpscaler, Profile, Routing
+from wbsr_models.checkpoints.metadata import Metadata
 
 NETWORK = {
     "type": "Supernet",
@@ -22,7 +21,7 @@ NETWORK = {
 @pytest.fixture
 def weights(tmp_path):
     supernet = Supernet(**{key: value for key, value in NETWORK.items() if key != "type"})
-    content = {"params": supernet.state_dict(), "extra": 3, "wbsr": Metadata(NETWORK, 8).plain()}
+    content = {"params": supernet.state_dict(), "extra": 3, "wbsr": Metadata(NETWORK, Profile(8)).plain()}
     torch.save(content, tmp_path / "net.pth")
     return tmp_path / "net.pth"
 
@@ -69,7 +68,7 @@ def test_the_edge_table_is_measured_on_request_kept_and_routes(weights, hr, caps
     assert cli.main(["info", str(weights)]) == 0
     assert "edge table  4 bins, for routing arm" in capsys.readouterr().out
     cheap, dear = (
-        DynamicUpscaler.from_checkpoint(weights, routing=Routing("arm", eta=eta))(torch.rand(3, 32, 32))[1].cost_share
+        DynamicUpscaler.from_checkpoint(weights, policy=Routing("arm", eta=eta))(torch.rand(3, 32, 32))[1].cost_share
         for eta in (0.0, 1e6)
     )
     assert cheap == 0 <= dear

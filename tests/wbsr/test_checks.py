@@ -9,6 +9,8 @@ import torch
 
 from wbsr import compat
 from wbsr.checks import check_options
+from wbsr.checks.schema import BLOCKS, own_keys
+from wbsr.checks.spelling import check_spelling
 
 NO_GPU = torch.cuda.device_count() == 0
 
@@ -115,6 +117,44 @@ def test_slips_of_the_pen(check, changes, message):
 
 def test_keys_of_other_models_and_datasets_are_no_slips(check):
     check(train__optim_d={"type": "Adam", "lr": 1e-4}, train__my_own=3, datasets__train__dataroot_gt_2="x")
+    check(datasets__train__res=64)  # one letter off `hes`, but no block
+
+
+OURS = [(place, key) for place in ("train", "val", "datasets:*") for key in own_keys(place)]
+
+
+def test_every_block_of_ours_has_a_known_place():
+    places = {block.where for block in BLOCKS if not block.type}
+    assert places == {f"{place}:{key}" for place, key in OURS}
+    assert {"train:compute", "train:weight_penalty", "train:classsr", "datasets:*:hes", "val:dynamic"} <= places
+
+
+def slips(word):
+    """All words that a hand makes of `word` by a letter left out, doubled, hit beside, or two changed."""
+    for at in range(len(word)):
+        yield word[:at] + word[at + 1 :]
+        yield word[:at] + word[at] + word[at:]
+        yield word[:at] + "q" + word[at + 1 :]
+        yield word[:at] + word[at : at + 2][::-1] + word[at + 2 :]
+    yield word + "q"
+
+
+@pytest.mark.parametrize(("place", "key"), OURS)
+def test_each_block_of_ours_misspelt_by_one_letter_is_found(place, key):
+    found = []
+    for slip in set(slips(key)) - {key}:
+        opt = {"datasets": {"train": {}}}
+        block = opt["datasets"]["train"] if place == "datasets:*" else opt.setdefault(place, {})
+        block[slip] = 1e-8 if key == "weight_penalty" else {}
+        with pytest.raises(ValueError, match=rf"{slip} is no key .*: did you mean \S*:{key}\?"):
+            check_spelling(opt)
+        found.append(slip)
+    assert len(found) > 3 * len(key) - 3
+
+
+@pytest.mark.parametrize("word", ["dyn", "amic", "dynamo", "dynamics2", "supernets_of_mine", "net"])
+def test_words_that_are_farther_off_are_others(word):
+    check_spelling({"datasets": {}, "train": {word: {}}, "val": {word: {}}})
 
 
 @pytest.mark.parametrize(

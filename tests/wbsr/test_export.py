@@ -11,8 +11,9 @@ import torch
 from wbsr import cli
 from wbsr.export import find_subnet
 from wbsr_arch import Subnet, Supernet
-from wbsr_models.checkpoint import Metadata
-from wbsr_models.loading import load_supernet
+from wbsr_models import Profile
+from wbsr_models.checkpoints.loading import load_supernet
+from wbsr_models.checkpoints.metadata import Metadata
 
 BACKBONES = {
     "MSRResNet": {"type": "MSRResNet", "num_feat": 16, "num_block": 3, "upscale": 4},
@@ -41,7 +42,7 @@ def checkpoint(tmp_path):
         torch.manual_seed(0)
         supernet = Supernet(backbone, widths=[8, 12, 16], depths=[1, 2, 3])
         network = {"type": "Supernet", "backbone": backbone, "widths": [8, 12, 16], "depths": [1, 2, 3]}
-        content = {"params": supernet.state_dict(), "wbsr": Metadata(network, 8).plain()}
+        content = {"params": supernet.state_dict(), "wbsr": Metadata(network, Profile(8)).plain()}
         path = tmp_path / f"{name}.pth"
         torch.save(content, path)
         return path, supernet.eval()

@@ -8,7 +8,8 @@ import torch
 from wbsr import cli
 from wbsr.info import expected_psnr
 from wbsr_arch import Subnet, Supernet
-from wbsr_models.checkpoint import Metadata
+from wbsr_models import Profile
+from wbsr_models.checkpoints.metadata import Metadata
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 16, "num_block": 2, "upscale": 2}
 NETWORK = {"type": "Supernet", "backbone": BACKBONE, "widths": [8, 16], "depths": [1, 2]}
@@ -21,9 +22,9 @@ def supernet():
 
 @pytest.fixture
 def write(tmp_path, supernet):
-    def save(**metadata):
+    def save(training=None, **profile):
         path = tmp_path / "net.pth"
-        entry = Metadata(NETWORK, 16, **metadata).plain()
+        entry = Metadata(NETWORK, Profile(16, **profile), training).plain()
         torch.save({"params": supernet.state_dict(), "params_ema": supernet.state_dict(), "wbsr": entry}, path)
         return path
 
@@ -56,7 +57,7 @@ def test_a_calibrated_checkpoint_shows_the_psnr_of_each_subnet(write, capsys):
     output = info(capsys, write(**calibrated))
     assert "error table measured by wbsr calibrate" in output
     assert len(re.findall(r"% +22\.60$", output, re.M)) == 4  # 10 log10(2 / 0.011)
-    assert expected_psnr(Metadata(NETWORK, 16)) == []
+    assert expected_psnr(Profile(16)) == []
 
 
 def test_the_time_of_each_subnet_is_measured_if_asked(write, capsys):

@@ -12,14 +12,14 @@ import torch
 
 from wbsr import cli, compat
 from wbsr.shipped import SHIPPED, find_weights
-from wbsr_base.bicubic import crop_to_multiple, resize
-from wbsr_models.loading import load_supernet
-from wbsr_models.upscaler import DynamicUpscaler
+from wbsr_base.pixels.bicubic import crop_to_multiple, resize
+from wbsr_models import DynamicUpscaler
+from wbsr_models.checkpoints.loading import load_supernet
 
 compat.install()
 from basicsr.metrics import calculate_psnr  # noqa: E402
 
-CARD = Path(__file__).parents[2] / "docs" / "models.md"
+CARD = Path(__file__).parents[2] / "docs" / "guide" / "models.md"
 FILES = sorted(SHIPPED.glob("*.pth"))
 
 
@@ -47,7 +47,8 @@ def test_the_model_card_names_the_checksum_and_the_file_is_ready_for_every_routi
     assert hashlib.sha256(path.read_bytes()).hexdigest() in text
     supernet, metadata = load_supernet(path)
     assert f"_x{supernet.scale}" in path.stem
-    assert len(metadata.thresholds) + 1 == len(metadata.error_table) == len(metadata.class_shares)
+    profile = metadata.profile
+    assert len(profile.thresholds) + 1 == len(profile.error_table) == len(profile.class_shares)
     assert metadata.training["iteration"] == metadata.training["total_iter"]
     assert all(weight.dtype == torch.float16 for weight in torch.load(path, weights_only=True)["params"].values())
 

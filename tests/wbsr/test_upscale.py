@@ -19,9 +19,9 @@ from wbsr.upscale.picture import bicubic, to_tensor
 from wbsr.upscale.reading import read_picture
 from wbsr.upscale.writing import write_picture
 from wbsr_arch import Supernet
-from wbsr_models import DynamicUpscaler
-from wbsr_models.checkpoint import Metadata
-from wbsr_models.edge_routing import EdgeTable
+from wbsr_models import DynamicUpscaler, Profile
+from wbsr_models.checkpoints.metadata import Metadata
+from wbsr_models.routing.edge_table import EdgeTable
 
 NETWORK = {
     "type": "Supernet",
@@ -42,7 +42,7 @@ def weights(tmp_path_factory):
         supernet = Supernet(**{key: value for key, value in NETWORK.items() if key != "type"})
     state = {name: 0.01 * weight for name, weight in supernet.state_dict().items()}
     path = tmp_path_factory.mktemp("weights") / "net.pth"
-    entry = Metadata(NETWORK, 8, (0.02, 0.05), TABLE, (0.3, 0.3, 0.4), EDGES)
+    entry = Metadata(NETWORK, Profile(8, (0.02, 0.05), TABLE, (0.3, 0.3, 0.4), EDGES))
     torch.save({"params": state, "wbsr": entry.plain()}, path)
     return path
 
@@ -363,7 +363,7 @@ def test_a_picture_is_written_while_the_next_is_upscaled(folder, weights, monkey
         (["in", "-o", "out", "--weights", "in/a.png"], "in/a.png can't be read as a checkpoint"),
         (["in", "-o", "out", "--budget", "0.01"], "budget must be at least 0.2778, the cheapest"),
         (["in", "-o", "out", "--budget", "1.2"], r"budget must be in (0, 1], a share of"),
-        (["in", "-o", "out", "--mode", "budget"], "routing `budget` needs a budget"),
+        (["in", "-o", "out", "--mode", "budget"], "routing `budget` needs budget"),
         (["in", "-o", "out", "--subnet", "w9d9"], "must name one of w2d1, "),
         (["in", "-o", "out", "--subnet", "w2d1", "--mode", "full"], "--subnet w2d1 is a mode of its own"),
         (["in", "-o", "out", "--scale", "3"], "--scale is 3, but weights"),

@@ -41,7 +41,7 @@ def _least_side(opt: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def _check_pairs(component: Component, least: tuple[int, str]) -> None:
-    from wbsr_base.images import check_image
+    from wbsr_base.pixels.images import check_image
     from wbsr_data.reader import PairReader
 
     try:

@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from wbsr.upscale.picture import Picture, bicubic, to_tensor
 from wbsr_arch.subnet import Subnet
-from wbsr_models.edge_routing import BICUBIC
-from wbsr_models.subnet_map import NO_SUBNET, add_legend, draw_score_map, draw_subnet_map, score_colours, subnet_colours
-from wbsr_models.upscaler import DynamicUpscaler, Report
+from wbsr_models.inference.report import Report
+from wbsr_models.inference.subnet_map import (
+    NO_SUBNET_COLOUR,
+    add_legend,
+    draw_score_map,
+    draw_subnet_map,
+    score_colours,
+    subnet_colours,
+)
+from wbsr_models.inference.upscaler import DynamicUpscaler
+from wbsr_models.routing.choice import NO_SUBNET
 
 _SCORE_STEPS = 5  # of the legend
 _PAPER = (255, 255, 255)  # a box that is not seen
@@ -20,12 +28,12 @@ _PAPER = (255, 255, 255)  # a box that is not seen
 
 def subnet_overlay(result: Picture, report: Report, upscaler: DynamicUpscaler) -> Picture:
     """The result tinted by subnet; the legend gives each subnet's share of the patches."""
-    subnets = upscaler.supernet.subnets
+    subnets = upscaler.network.subnets
     by_number = patches_by_subnet(report, subnets)
     image = draw_subnet_map(
-        _eight_bit_bgr(result), report.choice, upscaler.patch_size * upscaler.supernet.scale, len(subnets)
+        _eight_bit_bgr(result), report.choice, upscaler.patch_size * upscaler.network.scale, len(subnets)
     )
-    colours = [*subnet_colours(len(subnets)).tolist(), *NO_SUBNET.tolist()][: len(by_number)]
+    colours = [*subnet_colours(len(subnets)).tolist(), *NO_SUBNET_COLOUR.tolist()][: len(by_number)]
     texts = [f"{name} {count / report.choice.size:.0%}" for name, count in by_number.items()]
     return _from_bgr(add_legend(image, list(zip(colours, texts, strict=True))))
 
@@ -33,7 +41,7 @@ def subnet_overlay(result: Picture, report: Report, upscaler: DynamicUpscaler) -
 def patches_by_subnet(report: Report, subnets: Sequence[Subnet]) -> dict[str, int]:
     """How many patches each subnet got, by name in order of FLOPs; `bicubic` comes last, and only where it got some."""
     counts = {str(subnet): int((report.choice == number).sum()) for number, subnet in enumerate(subnets)}
-    interpolated = int((report.choice == BICUBIC).sum())
+    interpolated = int((report.choice == NO_SUBNET).sum())
     return {**counts, "bicubic": interpolated} if interpolated else counts
 
 
@@ -41,7 +49,7 @@ def score_overlay(picture: Picture, result: Picture, upscaler: DynamicUpscaler) 
     """The result tinted by the scores of its LR patches, from 0 to the highest in this picture."""
     scores = upscaler.scores(to_tensor(picture))
     highest = max(float(scores.max()), 1e-6)
-    image = draw_score_map(_eight_bit_bgr(result), scores, upscaler.patch_size * upscaler.supernet.scale, highest)
+    image = draw_score_map(_eight_bit_bgr(result), scores, upscaler.patch_size * upscaler.network.scale, highest)
     steps = np.linspace(0, highest, _SCORE_STEPS)
     colours = score_colours(steps, highest).tolist()
     texts = [f"score {step:.3f}" for step in steps]

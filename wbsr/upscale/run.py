@@ -20,7 +20,8 @@ from wbsr.upscale.reading import read_picture
 from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_base.files import write_whole
-from wbsr_models.upscaler import DynamicUpscaler, Report
+from wbsr_models.inference.report import Report
+from wbsr_models.inference.upscaler import DynamicUpscaler
 
 MAPS = ("subnets", "scores")
 COMPARISON = "compare"
@@ -101,7 +102,7 @@ def upscale_one(
     picture = read_picture(job.source)
     check_target(picture, job.target)
     lr = to_tensor(picture)
-    sr, report = upscaler(lr.to(next(upscaler.supernet.parameters()).device))
+    sr, report = upscaler(lr.to(upscaler.device))
     result = from_tensor(sr, picture)
     del sr
     beside = [(_extra(kind, picture, result, report, upscaler), job.beside(kind)) for kind in extras.kinds]
@@ -118,7 +119,7 @@ def _write(entry: dict[str, Any], files: Sequence[tuple[Picture, Path]]) -> dict
 
 def _entry(job: Job, picture: Picture, report: Report, upscaler: DynamicUpscaler) -> dict[str, Any]:
     """One picture in the JSON report. FLOPs are 2 x multiply-accumulates of the whole image."""
-    supernet = upscaler.supernet
+    supernet = upscaler.network
     height, width = picture.size
     dense = supernet.flops[supernet.full] * height * width / REFERENCE_PATCH**2
     return {
@@ -139,7 +140,7 @@ def _entry(job: Job, picture: Picture, report: Report, upscaler: DynamicUpscaler
 
 def _extra(kind: str, picture: Picture, result: Picture, report: Report, upscaler: DynamicUpscaler) -> Picture:
     if kind == COMPARISON:
-        return comparison(picture, result, upscaler.supernet.scale)
+        return comparison(picture, result, upscaler.network.scale)
     if kind == "subnets":
         return subnet_overlay(result, report, upscaler)
     return score_overlay(picture, result, upscaler)

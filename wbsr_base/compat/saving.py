@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from wbsr_base.files import write_whole
+from wbsr_base.protocols import AddsToCheckpoint, AddsToTrainingState
 
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds between two attempts
@@ -63,7 +64,7 @@ def save_network(
 ) -> None:
     """Save `models/{net_label}_{current_iter}.pth`: per parameter key a state dict on the CPU, as BasicSR does.
 
-    A model with a method `network_metadata(net_label)` adds the entries which that returns, plain types only.
+    A model that is `AddsToCheckpoint` adds its entries.
 
     Raises:
         ValueError: not as many parameter keys as networks.
@@ -74,7 +75,7 @@ def save_network(
     if len(nets) != len(keys):
         raise ValueError(f"save_network needs one parameter key per network, got {len(nets)} networks and keys {keys}")
     content: dict[str, Any] = {key: _cpu_state(self.get_bare_model(one)) for one, key in zip(nets, keys, strict=True)}
-    if hasattr(self, "network_metadata"):
+    if isinstance(self, AddsToCheckpoint):
         content.update(self.network_metadata(net_label))
     label = "latest" if current_iter == -1 else current_iter
     atomic_save(content, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth")
@@ -90,7 +91,7 @@ def _cpu_state(net: nn.Module) -> dict[str, torch.Tensor]:
 def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     """Save `training_states/{current_iter}.state`, as BasicSR does; nothing at the end of training (-1).
 
-    A model with a method `training_extras()` adds the entries which that returns, plain types and tensors only.
+    A model that is `AddsToTrainingState` adds its entries.
 
     Raises:
         OSError: the file could not be written.
@@ -103,6 +104,6 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
     }
-    if hasattr(self, "training_extras"):
+    if isinstance(self, AddsToTrainingState):
         state.update(self.training_extras())
     atomic_save(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")

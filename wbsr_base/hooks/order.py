@@ -2,8 +2,8 @@
 
 BasicSR counts the epochs with a ceiling while its loader drops the last, incomplete batch, so training can stop long
 before `total_iter` and still report success; and its sampler is fixed, so no dataset learns how far training is.
-`create_train_val_dataloader` is wrapped: a shortage is an error before training starts, and a dataset that has a method
-`training_sampler` draws its own order. Without `manual_seed` each rank makes up a seed of its own; the first rank's
+`create_train_val_dataloader` is wrapped: a shortage is an error before training starts, and a training set that is
+`DrawsItsOrder` brings its own sampler. Without `manual_seed` each rank makes up a seed of its own; the first rank's
 then holds for all, for draws must be shared out.
 """
 
@@ -16,6 +16,8 @@ from typing import Any
 
 import torch.distributed
 from torch.utils.data import DataLoader, Sampler
+
+from wbsr_base.protocols import DrawsItsOrder
 
 Loaders = tuple[Any, Any, list[Any], int, int]  # train loader, train sampler, val loaders, epochs, iterations
 
@@ -50,28 +52,23 @@ def common_seed(opt: dict[str, Any]) -> int:
     return int(seeds[0])
 
 
-def own_sampler(opt: dict[str, Any], loader: DataLoader[Any], iterations: int) -> Sampler[int] | None:
-    """The sampler that the training set brings by its method `training_sampler`, or None if it has no such method.
-
-    It gets, by keyword: `batches_per_epoch` and `batch_size` (of one rank), `total_iterations`, `start_iteration` (0,
-    or where a resumed training goes on), `rank`, `world_size` and `seed`. Like BasicSR's it needs `set_epoch`.
-    """
-    make = getattr(loader.dataset, "training_sampler", None)
-    if make is None:
+def own_sampler(opt: dict[str, Any], loader: DataLoader[Any], iterations: int) -> Sampler[Any] | None:
+    """The sampler that the training set brings, or None if it is not `DrawsItsOrder`."""
+    dataset = loader.dataset
+    if not isinstance(dataset, DrawsItsOrder):
         return None
-    sampler: Sampler[int] = make(
+    return dataset.training_sampler(
         batches_per_epoch=len(loader),
-        batch_size=loader.batch_size,
+        batch_size=loader.batch_size,  # type: ignore[arg-type]  # BasicSR's loaders have one
         total_iterations=iterations,
         start_iteration=opt.get("resume_iter", 0),
         rank=opt["rank"],
         world_size=opt["world_size"],
         seed=opt["manual_seed"],
     )
-    return sampler
 
 
-def _rebuild(opt: dict[str, Any], loader: DataLoader[Any], sampler: Sampler[int]) -> Any:
+def _rebuild(opt: dict[str, Any], loader: DataLoader[Any], sampler: Sampler[Any]) -> Any:
     from basicsr.data import build_dataloader
 
     return build_dataloader(

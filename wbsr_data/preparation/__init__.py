@@ -16,9 +16,9 @@ import cv2
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from wbsr_base.bicubic import Bytes, to_8_bits
 from wbsr_base.files import write_whole
-from wbsr_base.images import decode_pixels
+from wbsr_base.pixels.bicubic import Bytes, to_8_bits
+from wbsr_base.pixels.images import decode_pixels
 from wbsr_data.preparation.journal import Journal
 from wbsr_data.preparation.recipe import Recipe, scale_of
 from wbsr_data.preparation.stores import SUFFIX, Shape, Store

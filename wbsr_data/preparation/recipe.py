@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wbsr_base.bicubic import Bytes, crop_to_multiple, resize
+from wbsr_base.pixels.bicubic import Bytes, crop_to_multiple, resize
 from wbsr_data.gradient import patch_positions
 
 CLASSSR_FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6)

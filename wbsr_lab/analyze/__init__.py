@@ -6,8 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from wbsr.routing_arguments import add_routing_arguments, policy_of
 
 if TYPE_CHECKING:
     from wbsr_lab.analyze.pairs import Pairs
@@ -26,11 +29,16 @@ def main(argv: Sequence[str]) -> int:
     found = imbalance.describe(pairs, arguments.levels and tuple(arguments.levels))
     if arguments.weights is not None:
         from wbsr_base.devices import pick_device
+        from wbsr_models.checkpoints.loading import load_supernet, own_policy
+        from wbsr_models.inference.upscaler import DynamicUpscaler
 
-        device = pick_device(arguments.device)
-        measured = quality.measure(pairs, arguments.weights, arguments.samples, arguments.error_level, device)
+        network, metadata = load_supernet(arguments.weights)
+        policy = policy_of(arguments, own_policy(network, metadata))
+        upscaler = DynamicUpscaler(network.to(pick_device(arguments.device)), metadata.profile, policy)
+        measured = quality.measure_classes(pairs, upscaler, arguments.samples, arguments.error_level)
         found["quality"] = {
             "weights": str(arguments.weights),
+            "routing": {"mode": policy.mode, **asdict(policy)},
             "samples": arguments.samples,
             "error_level": arguments.error_level,
             "methods": measured,
@@ -116,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         "--levels", type=float, nargs=2, metavar=("LOW", "HIGH"), help="scores between easy, medium and hard"
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="WBSR checkpoint: PSNR and error pixels by class")
+    add_routing_arguments(parser.add_argument_group("with --weights: how `dynamic` routes"))
     parser.add_argument("--samples", type=int, default=64, help="patches of each class to upscale (default 64)")
     parser.add_argument(
         "--error-level", type=float, default=10.0, help="luma levels of 255 from which a pixel is an error (default 10)"

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from wbsr_base.bicubic import to_8_bits
+from wbsr_base.pixels.bicubic import to_8_bits
 from wbsr_data.patch_index import PatchIndex
 from wbsr_lab.analyze.imbalance import LEVELS
 from wbsr_lab.analyze.pairs import Pairs

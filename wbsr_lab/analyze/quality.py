@@ -1,65 +1,73 @@
 """How well a trained supernet does on patches of each class: PSNR and error pixels (paper, Figures 1b and 5).
 
 A patch is upscaled with real surroundings, so that it has no border of its own, by bicubic, by the full network, and by
-the subnet that dynamic inference (Eq. 15) gives it. Errors are measured on luma (BT.601, as PSNR-Y) after rounding to
+the subnet that dynamic inference gives it. Errors are measured on luma (BT.601, as PSNR-Y) after rounding to
 8 bits; an error pixel is one whose luma is off by more than a given number of the 255 levels.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from wbsr_base.bicubic import Bytes, resize, to_8_bits, to_uint8
-from wbsr_base.images import to_float
+from wbsr_base.pixels.bicubic import Bytes, resize, to_8_bits, to_uint8
+from wbsr_base.pixels.images import to_float
+from wbsr_data.gradient import patch_positions
 from wbsr_data.patch_index import PatchIndex
 from wbsr_lab.analyze.pairs import Pairs
+from wbsr_models.inference.tiling import Tile, make_tile
+from wbsr_models.inference.upscaler import DynamicUpscaler
 
 HALO = 8  # LR pixels of surroundings on each side, where the image has them
 
 
-def measure(
-    pairs: Pairs, weights: Path, samples: int, error_level: float, device: torch.device
+def measure_classes(
+    pairs: Pairs, upscaler: DynamicUpscaler, samples: int, error_level: float
 ) -> dict[str, dict[str, list[float | None]]]:
     """PSNR-Y in dB and the share of error pixels by method and class.
 
     Args:
         pairs: what to measure on.
-        weights: a WBSR checkpoint of the same scale and patch size.
+        upscaler: of the same scale and patch size, with the policy by which `dynamic` routes.
         samples: patches of each class, spread evenly over it.
         error_level: more than this many of 255 levels off is an error pixel.
-        device: to run the networks on.
 
     Returns:
-        By method (`bicubic`, `full`, and `dynamic` where the checkpoint has thresholds) `psnr_y` and `error_pixels`,
-        each a list over the classes; None for an empty class, and for the PSNR of one without any error.
+        By method (`bicubic`, `full`, and `dynamic` where the policy is another) `psnr_y` and `error_pixels`, each a
+        list over the classes; None for an empty class, and for the PSNR of one without any error.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint, or one of another scale or patch size.
+        ValueError: no sample, or an upscaler of another scale or patch size.
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
-    methods = _Methods(pairs, weights, device)
+    for name, ours, theirs in (
+        ("scale", pairs.scale, upscaler.network.scale),
+        ("patch size in LR pixels", pairs.patch_size, upscaler.patch_size),
+    ):
+        if ours != theirs:
+            raise ValueError(f"the {name} of the weights is {theirs}, but {ours} is analysed: give the same")
+    methods = _Methods(pairs, upscaler)
     chosen = _choose(pairs.index, samples)
     squared: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(pairs.index.num_classes))
     wrong: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(pairs.index.num_classes))
     pixels = np.zeros(pairs.index.num_classes)
-    number, lr, hr = -1, np.empty(0, np.uint8), np.empty(0, np.uint8)
+    number, hr = -1, np.empty(0, np.uint8)
     for candidate in tqdm(chosen, desc="Upscaling patches", unit="patch"):
         if pairs.index.image[candidate] != number:
             number = int(pairs.index.image[candidate])
             lr, hr = (to_8_bits(image) for image in pairs.load(number))
+            methods.enter(lr)
         row, col = int(pairs.index.y[candidate]), int(pairs.index.x[candidate])
         k = int(pairs.index.difficulty[candidate]) - 1
         side, scale = pairs.patch_size, pairs.scale
         target = luma(hr[row * scale : (row + side) * scale, col * scale : (col + side) * scale])
         pixels[k] += target.size
-        for method, sr in methods.upscale(lr, row, col).items():
+        for method, sr in methods.upscale(row, col).items():
             error = np.abs(luma(sr) - target)
             squared[method][k] += np.square(error).sum()
             wrong[method][k] += np.count_nonzero(error > error_level)
@@ -73,48 +81,44 @@ def measure(
 
 
 class _Methods:
-    """Bicubic, the full network, and the subnet that the patch's difficulty asks for."""
+    """Bicubic, the full network, and the subnet that a patch is routed to."""
 
-    def __init__(self, pairs: Pairs, weights: Path, device: torch.device) -> None:
-        from wbsr_models.loading import load_supernet
-        from wbsr_models.upscaler import DynamicUpscaler
-
-        supernet, metadata = load_supernet(weights)
-        for name, ours, theirs in (
-            ("scale", pairs.scale, supernet.scale),
-            ("patch size in LR pixels", pairs.patch_size, metadata.patch_size),
-        ):
-            if ours != theirs:
-                raise ValueError(f"the {name} of weights {weights} is {theirs}, but {ours} is analysed: give the same")
-        self._supernet, self._device = supernet.to(device).eval(), device
-        self._dynamic = None
-        if metadata.thresholds is not None:
-            self._dynamic = DynamicUpscaler(self._supernet, metadata.thresholds, metadata.patch_size, routing="paper")
-        self._networks: dict[int, torch.nn.Module] = {}
-        self._full = supernet.subnets.index(supernet.full)
-        self._side, self._scale = pairs.patch_size, pairs.scale
+    def __init__(self, pairs: Pairs, upscaler: DynamicUpscaler) -> None:
+        self._upscaler, self._pairs = upscaler, pairs
+        self._full = len(upscaler.network.subnets) - 1
+        self._scale, self._side = pairs.scale, pairs.patch_size
+        self._routes = upscaler.policy.mode != "full"
 
     @torch.no_grad()
-    def upscale(self, lr: Bytes, row: int, col: int) -> dict[str, Bytes]:
-        """The SR patch of each method for the LR patch at (row, col)."""
-        top, left = max(row - HALO, 0), max(col - HALO, 0)
-        window = lr[top : row + self._side + HALO, left : col + self._side + HALO]
-        x = torch.from_numpy(to_float(window)[..., ::-1].transpose(2, 0, 1).copy()).to(self._device)
-        inner = x[:, row - top : row - top + self._side, col - left : col - left + self._side]
-        choices = {"full": self._full}
-        if self._dynamic is not None:
-            choices["dynamic"] = int(self._dynamic.route(inner).item())
-        sr = {number: self._run(number, x) for number in set(choices.values())}
-        made = {"bicubic": resize(window, self._scale)}
-        made |= {method: sr[number] for method, number in choices.items()}
-        y, x0, size = (row - top) * self._scale, (col - left) * self._scale, self._side * self._scale
-        return {method: image[y : y + size, x0 : x0 + size] for method, image in made.items()}
+    def enter(self, lr: Bytes) -> None:
+        """Take an LR image, and route all its candidate patches: a budget is shared out among them."""
+        self._lr = lr
+        self._x = torch.from_numpy(to_float(lr)[..., ::-1].transpose(2, 0, 1).copy()).to(self._upscaler.device)
+        stride = self._pairs.hes.stride
+        self._choice = self._upscaler.route(self._x, self._side, stride)
+        self._starts = [patch_positions(length, self._side, stride).numpy() for length in lr.shape[:2]]
 
-    def _run(self, number: int, x: torch.Tensor) -> Bytes:
-        if number not in self._networks:
-            self._networks[number] = self._supernet.extract(self._supernet.subnets[number])
-        sr = self._networks[number](x[None])[0].float().cpu().numpy()
-        return to_uint8(sr.transpose(1, 2, 0)[..., ::-1])
+    @torch.no_grad()
+    def upscale(self, row: int, col: int) -> dict[str, Bytes]:
+        """The SR patch of each method for the candidate at (row, col)."""
+        choices = {"full": self._full}
+        if self._routes:
+            place = tuple(np.searchsorted(starts, at) for starts, at in zip(self._starts, (row, col), strict=True))
+            choices["dynamic"] = int(self._choice[place])
+        tiles = {number: self._tile(number, row, col) for number in set(choices.values())}
+        sr = {tile.subnet: output for tile, output in self._upscaler.runner.outputs(self._x, list(tiles.values()))}
+        inside = tiles[self._full].inside(self._scale)
+        window = resize(np.ascontiguousarray(self._lr[tiles[self._full].window[1:]]), self._scale)
+        made = {method: _to_bytes(sr[number][inside]) for method, number in choices.items()}
+        return {"bicubic": window[inside[1:]], **made}
+
+    def _tile(self, number: int, row: int, col: int) -> Tile:
+        return make_tile(number, row, row + self._side, col, col + self._side, HALO, *self._lr.shape[:2])
+
+
+def _to_bytes(sr: torch.Tensor) -> Bytes:
+    """(3, H, W) RGB of range 0-1 to uint8 (H, W, 3) BGR."""
+    return to_uint8(sr.float().cpu().numpy().transpose(1, 2, 0)[..., ::-1])
 
 
 def _choose(index: PatchIndex, samples: int) -> NDArray[np.int64]:

@@ -24,16 +24,13 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="wbsr demo", description="Train and test on real photographs in minutes.")
     parser.add_argument("--iterations", type=int, help="train shorter or longer than the option file says")
     arguments = parser.parse_args(list(argv))
-    options = Path(__file__).parents[2] / "options" / "demo"
-    if not options.is_dir():
-        raise FileNotFoundError(
-            f"the option files {options} are not there: run `wbsr demo` from a clone, `pip install -e .`"
-        )
     from wbsr import training
+    from wbsr.option_files import folder
     from wbsr.shipped import find_weights
     from wbsr_lab.demo.photographs import prepare
     from wbsr_lab.demo.report import Pictures, table, write_report
 
+    options = folder() / "demo"
     data = Path("datasets/demo")
     prepare(data, SCALE, SHIPPED_SCALE)
     overrides = []

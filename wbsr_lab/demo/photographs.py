@@ -75,7 +75,7 @@ def _read(name: str) -> NDArray[np.uint8]:
 
 
 def _write_pair(image: NDArray[np.uint8], folder: Path, name: str, scale: int) -> None:
-    from wbsr_base.bicubic import crop_to_multiple, resize
+    from wbsr_base.pixels.bicubic import crop_to_multiple, resize
 
     hr = crop_to_multiple(image, scale)
     for kind, picture in (("HR", hr), (f"LRx{scale}", resize(hr, 1 / scale))):

@@ -76,7 +76,7 @@ def _markdown(what: str, rows: Sequence[Row]) -> str:
 
 def _compare(hr_path: Path, lr_path: Path, scale: int, out: Path) -> None:
     """Put bicubic, SR, HR and the subnet map of one image side by side."""
-    from wbsr_base.bicubic import resize
+    from wbsr_base.pixels.bicubic import resize
 
     pictures = out / "visualization"
     shown = {

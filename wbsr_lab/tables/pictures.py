@@ -14,8 +14,8 @@ from torch import Tensor
 
 from wbsr_data.gradient import gradient_score
 from wbsr_lab.analyze.quality import luma
-from wbsr_models.subnet_map import draw_subnet_map
-from wbsr_models.upscaler import DynamicUpscaler
+from wbsr_models.inference.subnet_map import draw_subnet_map
+from wbsr_models.inference.upscaler import DynamicUpscaler
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 Panel = tuple[str, NDArray[Any], str | None]  # title, picture, colour map of a single channel
@@ -78,9 +78,9 @@ def errors(without: Path, with_loss: Path, pair: Path, name: str, scale: int, pa
 
 
 def _subnets(sr: Tensor, choice: NDArray[np.int64], upscaler: DynamicUpscaler) -> Panel:
-    total = len(upscaler.supernet.subnets)
+    total = len(upscaler.network.subnets)
     image = cv2.cvtColor(_pixels(sr), cv2.COLOR_RGB2BGR)
-    tinted = draw_subnet_map(image, choice, upscaler.patch_size * upscaler.supernet.scale, total)
+    tinted = draw_subnet_map(image, choice, upscaler.patch_size * upscaler.network.scale, total)
     return (f"subnets, 1 (blue) to {total} (red)", cv2.cvtColor(tinted, cv2.COLOR_BGR2RGB), None)
 
 

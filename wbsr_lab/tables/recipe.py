@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wbsr.checks.source import read_options
+from wbsr.option_files import folder as options_folder
 from wbsr_base.options import parse, suggest
 
-OPTIONS = Path(__file__).parents[2] / "options"
+OPTIONS = options_folder()
 
 Backbone = Literal["SRResNet", "RCAN"]
 
@@ -162,10 +163,6 @@ def read_preset(name: str, sets: Path | None = None) -> Preset:
 
 
 def _file(name: str, folder: str, what: str) -> Path:
-    if not (OPTIONS / "tables").is_dir():
-        raise FileNotFoundError(
-            f"the option files {OPTIONS / 'tables'} are not there: run `wbsr tables` from a clone, `pip install -e .`"
-        )
     if name not in names(folder):
         raise ValueError(f"there is no {what} {name!r}{suggest(name, names(folder))}")
     return OPTIONS / "tables" / folder / f"{name}.yml"

@@ -19,7 +19,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,10 +131,24 @@ def _by_class(what: Plan, name: str, hr: Path, out: Path, parallel: int) -> list
     patch = opt["datasets"]["train"]["gt_size"] // opt["scale"]
     files = ["--hr", str(hr), "--weights", str(what.checkpoint), "--out", str(folder)]
     size = ["--scale", str(opt["scale"]), "--patch", str(patch)]
-    _wbsr(["analyze", *files, *size], what.test["name"], out, parallel)
+    _wbsr(["analyze", *files, *size, *_routing(what.test["val"]["dynamic"])], what.test["name"], out, parallel)
     found = json.loads((out / folder / "analysis.json").read_text(encoding="utf-8"))
     method = "full" if what.test["val"]["dynamic"]["routing"] == "full" else "dynamic"
     return list(found["quality"]["methods"][method]["psnr_y"])
+
+
+def _routing(dynamic: Mapping[str, Any]) -> list[str]:
+    """The arguments of `wbsr analyze` for what a test's block `val:dynamic` routes by first."""
+    from wbsr_models.testing.options import parse_dynamic
+
+    _, policy = parse_dynamic(dynamic, "val:dynamic").requests[0]
+    given = {"mode": policy.name, **asdict(policy)} if policy.mode == policy.name else asdict(policy)
+    return [
+        text
+        for name, value in given.items()
+        if value is not None
+        for text in (f"--{name.replace('_', '-')}", str(value))
+    ]
 
 
 def finished(job: Job, what: Plan, out: Path) -> dict[str, Any] | None:

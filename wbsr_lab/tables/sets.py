@@ -35,7 +35,7 @@ def faults(found: list[Found]) -> str | None:
     wrong = [f"{each.name}: {each.fault}" for each in found if each.fault]
     if not wrong:
         return None
-    return "the image sets are not whole: " + "; ".join(wrong) + " (see docs/tables.md, or `--check-data`)"
+    return "the image sets are not whole: " + "; ".join(wrong) + " (see docs/guide/tables.md, or `--check-data`)"
 
 
 def places(preset: Preset, scale: int) -> Folders:

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wbsr_base.devices import keep_freed_blocks
 from wbsr_base.options import parse
 from wbsr_base.precision import Precision, canonical, dtype_of
-from wbsr_models.memory import keep_freed_blocks
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Compute:
 
     The layers that make the output compute in float32 in any precision: an image in bf16 has steps of 1/256 from half
     brightness on, in which the residual of a young network is lost when it is added to the upsampled input. The
-    gradients then say little about the weights, and a network may unlearn its residual for good (docs/supernet.md).
+    gradients then say little about the weights, and a network may unlearn its residual for good (docs/findings/strategies.md).
 
     Args:
         options: how to compute.

@@ -1,14 +1,14 @@
 """Which subnets run in one training step. Their gradients add up before the one optimiser step.
 
 * `random`, the default: one of them; `sandwich`: the cheapest, `random_subnets` others, and the full network; `all`:
-  every one. docs/supernet.md measures them at equal training cost.
+  every one. docs/findings/strategies.md measures them at equal training cost.
 
 With `power` p, a subnet of cost C is drawn with a probability in proportion to C^p: above 0 favours the large ones. The
 draw depends on seed and iteration alone, so all processes of a run make the same one, and a resumed run goes on with
 the sequence.
 
 With `full_first`, the full network is trained alone for that share of the training, and then as the strategy has it:
-networks that start near zero, such as MSRResNet, leave it sooner if all steps push the same way (docs/supernet.md).
+networks that start near zero, such as MSRResNet, leave it sooner if all steps push the same way (docs/findings/strategies.md).
 
 With `distillation`, each subnet learns from the full network's output beside the HR patch: for adopting a network that
 is trained already.

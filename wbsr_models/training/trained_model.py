@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn, optim
 
-from wbsr_models.dynamic_model import DynamicSRModel
+from wbsr_models.routing.profile import Profile
+from wbsr_models.testing.dynamic_model import DynamicSRModel
 from wbsr_models.training.compute import Compute, compute_options
 from wbsr_models.training.moving_average import MovingAverage
 from wbsr_models.training.step import Batch, Losses, Pass, TrainingStep, read_losses
@@ -38,7 +39,7 @@ class TrainedModel(DynamicSRModel):
         super().__init__(opt)
         self.compute = Compute(self.compute_options, self.device, self.supernet.output_layers)
         self.iteration = 0
-        self._knows_classes = self.dynamic.thresholds is not None
+        self._knows_classes = self.dynamic.test.thresholds is not None
         if self.is_train:
             self.step = TrainingStep(self.net_g, self.optimizer_g, self.compute, penalty, self._moving_average())
 
@@ -122,8 +123,8 @@ class TrainedModel(DynamicSRModel):
     def _learn_classes(self, data: dict[str, Any]) -> None:
         """The thresholds of the training's difficulty classes, which are in each batch, are read from the first; those
         of a pretrained network hold no longer."""
-        if not self._knows_classes and "thresholds" in data:
-            self.thresholds = tuple(data["thresholds"][0].tolist())
+        if not self._knows_classes and "thresholds" in data and self.profile is not None:
+            self.profile = Profile(self.profile.patch_size, tuple(data["thresholds"][0].tolist()))
             self._knows_classes = True
 
     def _moving_average(self) -> MovingAverage | None:

@@ -1,0 +1,63 @@
+"""All that a user may set of the engine, as one object that is handed on whole.
+
+A setting is written here, with its line of help; option files, commands and the schema find it here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from wbsr_base.precision import Precision, canonical
+
+DEFAULT_HALO = 4  # LR pixels; the least whose mean seam stays below 1.02 on trained weights, see docs/findings
+
+CanvasDevice = Literal["auto", "cpu", "same"]
+PlanKind = Literal["tiles", "dense"]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How dynamic inference computes.
+
+    Args:
+        plan: `tiles` of neighbouring patches that share a subnet, or `dense`, the whole image in one go by the largest
+            subnet that a patch needs.
+        halo: LR pixels of real surroundings that every tile reads.
+        max_tile: largest side of a joined tile in LR pixels.
+        precision: number format of the networks: `fp32`, `bf16`, which is fast on CPUs that know it, or `fp16`, on GPUs
+            alone.
+        memory_mb: MB for batches and result together; by default half of what is free on the device, on a CPU at most
+            384 beside the result.
+        batch_pixels: LR pixels of one batch, halos counted; by default what keeps the device busy.
+        canvas_device: where the result lies: `same` as the image, `cpu`, or `auto`: the CPU if the result would take
+            more than half of the memory.
+        compile: run the networks through `torch.compile`; slower on a CPU.
+        self_ensemble: take the mean over eight flips and turns, at eight times the cost.
+
+    Raises:
+        ValueError: an unknown word, or a number out of its range.
+    """
+
+    plan: PlanKind = "tiles"
+    halo: int = DEFAULT_HALO
+    max_tile: int = 256
+    precision: Precision = "fp32"
+    memory_mb: float | None = None
+    batch_pixels: int | None = None
+    canvas_device: CanvasDevice = "auto"
+    compile: bool = False
+    self_ensemble: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", canonical(self.precision))
+        for name, words in (("plan", get_args(PlanKind)), ("canvas_device", get_args(CanvasDevice))):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} must be one of {', '.join(words)}, got {getattr(self, name)!r}")
+        for name, least in (("halo", 0), ("max_tile", 1), ("batch_pixels", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.memory_mb is not None and not (self.memory_mb > 0 and math.isfinite(self.memory_mb)):
+            raise ValueError(f"memory_mb must be above 0, got {self.memory_mb}")
