@@ -1,21 +1,38 @@
-"""A training step against a plain one, which takes one tensor after the other: the same weights to the last bit."""
+"""A training step: the weights of a plain one to the last bit, no reads by the host, and few operators of its own."""
 
 import copy
+from collections import Counter
 from contextlib import contextmanager
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from wbsr_arch import ClassSR, Supernet
+from wbsr_arch import ClassSR, Subnet, Supernet
 from wbsr_models import ClassSRModel, WBSRModel
 from wbsr_models.training.classsr_losses import average_loss, class_loss
+from wbsr_models.training.compute import Compute, ComputeOptions
+from wbsr_models.training.moving_average import MovingAverage
+from wbsr_models.training.step import Batch, Pass, TrainingStep, read_losses
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SUPERNET = {"type": "Supernet", "backbone": BACKBONE, "widths": [4, 8], "depths": [1, 2]}
 CLASSSR = {"type": "ClassSR", "backbone": BACKBONE, "widths": [4, 6, 8]}
+SMALL, FULL = Subnet(4, 1), Subnet(8, 2)
 ITERATIONS = 12
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks of this size are done before a second thread has started."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def options(network, **train):
@@ -202,3 +219,195 @@ def test_a_stage_of_classsr_is_a_plain_training(stage, compute, tmp_path):
 
         plain(model.get_current_learning_rate()[0], [losses])
         assert_equal(model, plain)
+
+
+READS = {  # operators and methods by which the host learns a value, or a shape that depends on values
+    *("_local_scalar_dense", "equal", "is_nonzero", "item", "masked_select", "nonzero", "nonzero_static", "unique_dim"),
+    *("_unique2", "unique_consecutive", "allclose", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__"),
+    "__index__",
+}
+VIEWS = {
+    *(
+        "alias",
+        "as_strided",
+        "detach",
+        "diagonal",
+        "expand",
+        "narrow",
+        "permute",
+        "select",
+        "slice",
+        "split",
+        "squeeze",
+    ),
+    *("t", "transpose", "unbind", "unsqueeze", "view", "_reshape_alias", "_unsafe_view"),
+}
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that run, but for views."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        self.counts[name] += name not in VIEWS
+        return func(*args, **(kwargs or {}))
+
+
+class Methods(TorchFunctionMode):
+    """Counts what Python calls on tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.counts[getattr(func, "__name__", "")] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def reads(operators, methods):
+    return {name: count for name, count in (operators.counts + methods.counts).items() if name in READS}
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"supernet": {"strategy": "random"}},
+        {"supernet": {"strategy": "sandwich"}, "weight_penalty": 1e-3},
+        {"supernet": {"strategy": "all", "distillation": 0.5}},
+        {"compute": {"precision": "bf16", "channels_last": True, "clip_norm": 0.05}},
+    ],
+    ids=str,
+)
+def test_a_step_reads_nothing_on_the_host_before_its_losses_are_logged(train):
+    model = WBSRModel(options(SUPERNET, optim_g={"type": "Adam", "lr": 0.002, "fused": True}, **copy.deepcopy(train)))
+    model.feed_data(batch(1))  # from which the thresholds of the classes are read, once
+    model.optimize_parameters(1)
+    with Operators() as operators, Methods() as methods:
+        for iteration in range(2, 6):
+            model.update_learning_rate(iteration)
+            model.feed_data(batch(iteration))
+            model.optimize_parameters(iteration)
+    assert reads(operators, methods) == {}
+    with Operators() as operators, Methods() as methods:
+        losses = model.get_current_log()
+    assert reads(operators, methods) == {"tolist": 1}
+    assert {type(value) for value in losses.values()} == {float}
+
+
+@pytest.mark.parametrize("stage", ["classifier", "joint"])
+def test_a_step_of_classsrs_later_stages_reads_nothing_on_the_host(stage):
+    opt = options(CLASSSR, classsr={"stage": stage}, optim_g={"type": "Adam", "lr": 0.002, "fused": True})
+    opt["path"] = {"resume_state": "branches.state"}  # as if they were trained
+    model = ClassSRModel(opt)
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    with Operators() as operators, Methods() as methods:
+        model.feed_data(batch(2))
+        model.optimize_parameters(2)
+    assert reads(operators, methods) == {}
+
+
+@pytest.mark.parametrize("subnet", [SMALL, FULL])
+def test_a_step_adds_few_operators_to_those_of_the_network(subnet, monkeypatch):
+    model = WBSRModel(options(SUPERNET, optim_g={"type": "Adam", "lr": 0.002, "fused": True}))
+    monkeypatch.setattr("wbsr_models.wbsr_model.draw_subnets", lambda *_: [subnet])
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    with Operators() as network:
+        output = model.supernet(model.lq, subnet)
+        output.backward(torch.ones_like(output))
+    with Operators() as step:
+        model.optimize_parameters(2)
+    assert step.counts.total() - network.counts.total() <= 20
+
+
+def test_weights_that_no_pass_reaches_keep_no_gradient_and_no_momentum(monkeypatch):
+    model = WBSRModel(options(SUPERNET))
+    for iteration, subnet in ((1, FULL), (2, SMALL)):
+        monkeypatch.setattr("wbsr_models.wbsr_model.draw_subnets", lambda *_, subnet=subnet: [subnet])
+        before = {name: weight.detach().clone() for name, weight in model.supernet.named_parameters()}
+        model.feed_data(batch(iteration))
+        model.optimize_parameters(iteration)
+    deep = [(name, weight) for name, weight in model.supernet.named_parameters() if name.startswith("body.1.")]
+    assert deep
+    for name, weight in deep:
+        assert weight.grad is None
+        assert torch.equal(weight, before[name])
+        assert model.optimizer_g.state[weight]["step"] == 1
+    assert model.optimizer_g.state[model.supernet.conv_first.weight]["step"] == 2
+
+
+def test_the_passes_are_called_by_their_subnets():
+    model = WBSRModel(options(SUPERNET, supernet={"strategy": "all"}))
+    passes = model.passes(1)
+    assert [each.key for each in passes] == list(model.supernet.subnets)
+    assert [each.averages for each in passes] == [False, False, False, True]
+    taught = WBSRModel(options(SUPERNET, supernet={"strategy": "all", "distillation": 0.5})).passes(1)
+    assert [each.key for each in taught] == list(reversed(model.supernet.subnets))
+    assert [each.teaches for each in taught] == [True, False, False, False]
+    assert all(each.averages for each in taught)
+
+
+def linear_step(weights, passes, **options):
+    network = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        network.weight.copy_(weights)
+    optimizer = torch.optim.SGD(network.parameters(), 1.0)
+    step = TrainingStep(network, optimizer, Compute(ComputeOptions(), torch.device("cpu")), **options)
+    batch = Batch(torch.eye(2), torch.zeros(2, 2))
+    return network, step(batch, [Pass(number, run(network), number == 0) for number, run in enumerate(passes)])
+
+
+def test_gradients_add_up_over_the_passes_and_a_loss_is_the_mean_over_those_that_have_it():
+    def first(network):
+        return lambda batch: (network(batch.lr), {"both": network(batch.lr).sum(), "one": network.weight[0, 0] * 3})
+
+    def second(network):
+        return lambda batch: (2 * network(batch.lr), {"both": 5 * network(batch.lr).sum()})
+
+    start = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    network, (output, losses) = linear_step(start, [first, second])
+    assert torch.equal(network.weight, start - torch.tensor([[9.0, 6.0], [6.0, 6.0]]))
+    assert torch.equal(output, 2 * start.T)
+    assert not output.requires_grad
+    assert read_losses(losses) == {"both": (10 + 50) / 2, "one": 3.0}
+
+
+def test_the_passes_after_a_teacher_learn_its_output():
+    def teacher(network):
+        return lambda batch: (network(batch.lr), {"l": network(batch.lr).sum()})
+
+    def student(network):
+        return lambda batch: (batch.teacher, {"l": (batch.teacher * network(batch.lr)).sum()})
+
+    start = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    network, (output, _) = linear_step(start, [teacher, student])
+    assert torch.equal(output, start.T)
+    assert torch.equal(network.weight, start - 1 - start)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.999])
+def test_the_average_is_that_of_one_tensor_after_the_other_and_frozen_weights_are_copied(decay):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Linear(8, 4))
+    network[1].requires_grad_(False)
+    average = copy.deepcopy(network)
+    expected = [weight.detach().clone() for weight in average.parameters()]
+    follow = MovingAverage(average, network, decay)
+    for _ in range(20):
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight += torch.randn_like(weight)
+        follow.update()
+        for own, weight in zip(expected, network.parameters(), strict=True):
+            if weight.requires_grad:
+                own.mul_(decay).add_(weight.data, alpha=1 - decay)
+            else:
+                own.copy_(weight)
+    for found, own in zip(average.parameters(), expected, strict=True):
+        assert torch.equal(found, own)

@@ -157,6 +157,18 @@ def test_a_small_residual_is_not_lost_in_the_rounding_of_bf16(subnet):
     assert torch.equal(kept, output)
 
 
+def test_what_is_made_of_a_network_in_training_computes_in_the_precision_that_is_asked_for():
+    """Its output layers compute in float32 within autocast alone."""
+    model = step(make(compute={"precision": "bf16"}))
+    for network in (model.supernet.extract(SMALL), copy.deepcopy(model.supernet)):
+        assert network.bfloat16()(batch()["lq"].bfloat16()).dtype == torch.bfloat16
+    assert torch.equal(model.supernet(batch()["lq"], SMALL), model.supernet.extract(SMALL)(batch()["lq"]))
+
+
+def test_float32_is_another_word_for_fp32():
+    assert make(compute={"precision": "float32"}).compute_options.precision == "fp32"
+
+
 def test_an_fp16_step_with_an_infinite_gradient_is_left_out():
     model = make(compute={"precision": "fp16"}, pixel_opt={"type": "L1Loss", "loss_weight": 1e38})
     before, scale = weights(model), model.compute.state()["scale"]

@@ -54,7 +54,8 @@ class Compute:
 
     The layers that make the output compute in float32 in any precision: an image in bf16 has steps of 1/256 from half
     brightness on, in which the residual of a young network is lost when it is added to the upsampled input. The
-    gradients then say little about the weights, and a network may unlearn its residual for good (docs/findings/strategies.md).
+    gradients then say little about the weights, and a network may unlearn its residual for good: see
+    docs/findings/strategies.md.
 
     Args:
         options: how to compute.

@@ -8,7 +8,7 @@ draw depends on seed and iteration alone, so all processes of a run make the sam
 the sequence.
 
 With `full_first`, the full network is trained alone for that share of the training, and then as the strategy has it:
-networks that start near zero, such as MSRResNet, leave it sooner if all steps push the same way (docs/findings/strategies.md).
+networks that start near zero, such as MSRResNet, leave it sooner if all steps push the same way.
 
 With `distillation`, each subnet learns from the full network's output beside the HR patch: for adopting a network that
 is trained already.

@@ -72,7 +72,7 @@ class TrainedModel(DynamicSRModel):
 
     def get_current_log(self) -> dict[str, float]:
         """The losses of the last step, means over all processes, which must all ask, as BasicSR's loop has them do."""
-        return read_losses(self.log_dict, self.opt["world_size"] if self.opt["dist"] else 1)
+        return read_losses(super().get_current_log(), self.opt["world_size"] if self.opt["dist"] else 1)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """BasicSR's, with the weights in the memory layout of `train:compute`, and never as DataParallel: that copies
