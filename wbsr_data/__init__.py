@@ -1,6 +1,19 @@
 """Difficulty of patches, and hierarchical equalization sampling (paper, section 3.2).
 
-Names load on first use, so that the mathematics comes without BasicSR.
+    gradient, edge, bilinear     scores of patches
+    difficulty                   classes by score, and how often each is drawn
+    patch_index, index_cache     all candidates of a set of images, and that on disk
+    samplings, draws, sampler    shares of the classes; which candidate a draw takes; which draws a rank takes
+    crop                         what a draw cuts, and how it turns it
+    reader, image_cache, pair_images     the pixels behind it
+    hes_options, hes_dataset     `HESPairedImageDataset`
+    dda/, dda_dataset            `DDAPairedImageDataset`
+    training_sets                what their options say of them
+    sources, preparation/        from a folder of HR images to pairs
+    workers                      work shared out among processes
+
+Names load on first use, so that the mathematics comes without BasicSR. Both data sets are registered once `wbsr_data`
+is imported in a program that has imported BasicSR.
 """
 
 import importlib
@@ -8,54 +21,69 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wbsr_base.images import decode_image as decode_image
-    from wbsr_data.difficulty import class_probabilities as class_probabilities
-    from wbsr_data.difficulty import classify as classify
-    from wbsr_data.difficulty import thresholds as thresholds
-    from wbsr_data.draws import DrawPlan as DrawPlan
-    from wbsr_data.draws import HESSampler as HESSampler
-    from wbsr_data.edge import edge_score as edge_score
-    from wbsr_data.gradient import gradient_score as gradient_score
-    from wbsr_data.gradient import gradient_vector as gradient_vector
-    from wbsr_data.gradient import patch_positions as patch_positions
-    from wbsr_data.hes_dataset import HESPairedImageDataset as HESPairedImageDataset
-    from wbsr_data.patch_index import IndexSettings as IndexSettings
-    from wbsr_data.patch_index import PatchIndex as PatchIndex
-    from wbsr_data.preparation import prepare as prepare
-    from wbsr_data.preparation.recipe import Recipe as Recipe
-    from wbsr_data.preparation.target import Target as Target
+    from wbsr_base.images import decode_image
+    from wbsr_data.crop import Crop, Crops
+    from wbsr_data.dda_dataset import DDAPairedImageDataset
+    from wbsr_data.difficulty import class_probabilities, classify, thresholds
+    from wbsr_data.draws import DrawPlan
+    from wbsr_data.edge import edge_score
+    from wbsr_data.gradient import gradient_score, gradient_vector, patch_positions
+    from wbsr_data.hes_dataset import HESPairedImageDataset
+    from wbsr_data.patch_index import IndexSettings, PatchIndex
+    from wbsr_data.preparation import prepare
+    from wbsr_data.preparation.recipe import Recipe
+    from wbsr_data.preparation.target import Target
+    from wbsr_data.sampler import HESSampler
 
-_HOME = {
-    "DrawPlan": "draws",
-    "HESPairedImageDataset": "hes_dataset",
-    "HESSampler": "draws",
-    "IndexSettings": "patch_index",
-    "PatchIndex": "patch_index",
-    "Recipe": "preparation.recipe",
-    "Target": "preparation.target",
-    "class_probabilities": "difficulty",
-    "classify": "difficulty",
-    "decode_image": "wbsr_base.images",
-    "edge_score": "edge",
-    "gradient_score": "gradient",
-    "gradient_vector": "gradient",
-    "patch_positions": "gradient",
-    "prepare": "preparation",
-    "thresholds": "difficulty",
+__all__ = [
+    "Crop",
+    "Crops",
+    "DDAPairedImageDataset",
+    "DrawPlan",
+    "HESPairedImageDataset",
+    "HESSampler",
+    "IndexSettings",
+    "PatchIndex",
+    "Recipe",
+    "Target",
+    "class_probabilities",
+    "classify",
+    "decode_image",
+    "edge_score",
+    "gradient_score",
+    "gradient_vector",
+    "patch_positions",
+    "prepare",
+    "thresholds",
+]
+
+_HOMES = {
+    "wbsr_base.images": ["decode_image"],
+    "wbsr_data.crop": ["Crop", "Crops"],
+    "wbsr_data.dda_dataset": ["DDAPairedImageDataset"],
+    "wbsr_data.difficulty": ["class_probabilities", "classify", "thresholds"],
+    "wbsr_data.draws": ["DrawPlan"],
+    "wbsr_data.edge": ["edge_score"],
+    "wbsr_data.gradient": ["gradient_score", "gradient_vector", "patch_positions"],
+    "wbsr_data.hes_dataset": ["HESPairedImageDataset"],
+    "wbsr_data.patch_index": ["IndexSettings", "PatchIndex"],
+    "wbsr_data.preparation": ["prepare"],
+    "wbsr_data.preparation.recipe": ["Recipe"],
+    "wbsr_data.preparation.target": ["Target"],
+    "wbsr_data.sampler": ["HESSampler"],
 }
-__all__ = sorted(_HOME)
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOME[name]
-    return getattr(importlib.import_module(home if home.startswith("wbsr_") else f"{__name__}.{home}"), name)
+    return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-if "basicsr" in sys.modules:  # a plain `import wbsr_data` in a BasicSR program registers the data set
-    importlib.import_module("wbsr_data.hes_dataset")
+if "basicsr" in sys.modules:  # in a BasicSR program, a plain `import wbsr_data` registers both data sets
+    importlib.import_module("wbsr_data.dda_dataset")

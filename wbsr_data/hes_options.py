@@ -1,4 +1,4 @@
-"""The `hes` block of a training set."""
+"""The `hes` block of a training set: `PatchOptions` that all have, and those of `HESPairedImageDataset`."""
 
 from __future__ import annotations
 
@@ -6,48 +6,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wbsr_base.options import parse
-from wbsr_data.class_losses import least_refresh
 from wbsr_data.samplings import SAMPLINGS
 
 _REQUIRED = ("dataroot_gt", "dataroot_lq", "io_backend", "phase", "scale", "gt_size", "use_hflip", "use_rot")
 
 
 @dataclass(frozen=True)
-class HESOptions:
-    """Hierarchical equalization sampling (paper, section 3.2, Eq. 7 and 8); the paper's values as defaults.
+class PatchOptions:
+    """Which patches there are, what classes of difficulty they make, and how images and index are kept.
 
     Args:
-        sampling: `hes`; or, to compare with, `samplingaug`, `bspa`, `dda` or `uniform`. These have other defaults for
-            some of the options below, see `samplings.py`.
         score: what classes are made by: `norm` of the gradient vector, its `mean` or `std` alone, or the error of
             `bilinear` upsampling.
         num_classes: K, number of difficulty classes, in 2..255.
-        delta: δ in (0, 1]; smaller draws hard classes more often.
         thresholds: `quantile` (classes of equal size) or `linear` (of equal width in score).
         sample_level: share of the training that draws uniformly, in [0, 1]; the rest draws by class.
-        stage: `step` from uniform to class-level drawing, or `ramp` over the rest of the training.
         stride: distance of candidate positions in LR pixels.
         max_repeat: no patch is drawn more than this many times as often as under uniform drawing; at least 1.
-        refresh: iterations after which `dda` looks at the losses of the classes again.
-        hardest: share of the patches that `samplingaug` draws from, in (0, 1].
         decoded_mb: MB of decoded images that are kept in memory (of each GPU's process, its workers included); 0
             decodes anew each time.
         cache: keep the index on disk, under `.cache/wbsr`; or a folder of your own.
         seed: of the draws and flips; None takes the training's `manual_seed`.
     """
 
-    sampling: Literal["hes", "samplingaug", "bspa", "dda", "uniform"] = "hes"
     score: Literal["norm", "mean", "std", "bilinear"] = "norm"
     num_classes: int = 10
-    delta: float = 0.9
     thresholds: Literal["quantile", "linear"] = "quantile"
     sample_level: float = 0.7
-    stage: Literal["step", "ramp"] = "step"
     stride: int = 8
     max_repeat: float = 10.0
-    refresh: int = 100
-    hardest: float = 0.1
     decoded_mb: int = 512
     cache: bool | str = True
     seed: int | None = None
@@ -55,48 +46,70 @@ class HESOptions:
     def __post_init__(self) -> None:
         if not 2 <= self.num_classes <= 255:
             raise ValueError(f"num_classes must be in 2..255, got {self.num_classes}")
-        if not 0 < self.delta <= 1:
-            raise ValueError(f"delta must be in (0, 1], got {self.delta}")
         if not 0 <= self.sample_level <= 1:
             raise ValueError(f"sample_level must be in [0, 1], got {self.sample_level}")
         if self.stride < 1:
             raise ValueError(f"stride must be at least 1, got {self.stride}")
         if not self.max_repeat >= 1:
             raise ValueError(f"max_repeat must be at least 1 (1 is uniform drawing), got {self.max_repeat}")
-        if self.refresh < 1:
-            raise ValueError(f"refresh must be at least 1, got {self.refresh}")
-        if not 0 < self.hardest <= 1:
-            raise ValueError(f"hardest must be in (0, 1], got {self.hardest}")
         if self.decoded_mb < 0:
             raise ValueError(f"decoded_mb must be at least 0, got {self.decoded_mb}")
         if self.seed is not None and self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
+
+    def shares(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """P_k (K,), the share of the draws that goes to class k once the uniform stage is over.
+
+        Args:
+            counts: (K,) patches N_k of each class.
+        """
+        uniform: NDArray[np.float64] = counts / counts.sum()
+        return uniform
+
+
+@dataclass(frozen=True)
+class HESOptions(PatchOptions):
+    """Hierarchical equalization sampling (paper, section 3.2, Eq. 7 and 8); the paper's values as defaults.
+
+    Args:
+        sampling: `hes`; or, to compare with, `samplingaug`, `bspa` or `uniform`. These have other defaults for some of
+            the options, see `samplings.py`.
+        delta: δ in (0, 1]; smaller draws hard classes more often.
+        hardest: share of the patches that `samplingaug` draws from, in (0, 1].
+    """
+
+    sampling: Literal["hes", "samplingaug", "bspa", "uniform"] = "hes"
+    delta: float = 0.9
+    hardest: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.delta <= 1:
+            raise ValueError(f"delta must be in (0, 1], got {self.delta}")
+        if not 0 < self.hardest <= 1:
+            raise ValueError(f"hardest must be in (0, 1], got {self.hardest}")
+
+    def shares(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """P_k (K,), the share of the draws that goes to class k once the uniform stage is over."""
+        return SAMPLINGS[self.sampling].shares(counts, self)
 
 
 def parse_hes(block: Mapping[str, Any] | None, where: str) -> HESOptions:
     """The options of a `hes` block, over the defaults of the sampling that it names.
 
     Raises:
-        ValueError, TypeError: as in `wbsr.options.parse`.
+        ValueError, TypeError: as in `wbsr_base.options.parse`.
     """
     if not isinstance(block, Mapping):
         return parse(HESOptions, block, where)
-    sampling = SAMPLINGS.get(str(block.get("sampling", "hes")))
-    return parse(HESOptions, {**(sampling.defaults if sampling else {}), **block}, where)
-
-
-def check_refresh(hes: HESOptions, opt: Mapping[str, Any], where: str) -> None:
-    """Check that the losses which `dda` follows are known before the batches that follow them are read.
-
-    Raises:
-        ValueError: `refresh` is too small for the workers and the prefetching of the data set's options.
-    """
-    least = least_refresh(int(opt.get("num_worker_per_gpu") or 0), int(opt.get("num_prefetch_queue") or 1))
-    if SAMPLINGS[hes.sampling].follow is not None and hes.refresh < least:
+    name = str(block.get("sampling", "hes"))
+    if name == "dda":
         raise ValueError(
-            f"{where}:hes:refresh must be at least {least} for sampling `{hes.sampling}`, since batches are read "
-            f"ahead, got {hes.refresh}: raise it, or lower num_worker_per_gpu"
+            f"{where}:sampling: `dda` is a training set of its own: set type: DDAPairedImageDataset and leave out "
+            "sampling"
         )
+    sampling = SAMPLINGS.get(name)
+    return parse(HESOptions, {**(sampling.defaults if sampling else {}), **block}, where)
 
 
 def check_pairs(opt: Mapping[str, Any], where: str) -> None:
@@ -110,7 +123,7 @@ def check_pairs(opt: Mapping[str, Any], where: str) -> None:
             raise ValueError(f"{where}: the key {key!r} is missing")
     if opt["phase"] != "train":
         raise ValueError(
-            f"{where}: HESPairedImageDataset draws training patches, got phase {opt['phase']!r}: "
+            f"{where}: {opt.get('type', 'the set')} draws training patches, got phase {opt['phase']!r}: "
             "use PairedImageDataset for validation"
         )
     gt_size, scale = opt["gt_size"], opt["scale"]

@@ -28,6 +28,9 @@ class PairReader:
         self._backend = dict(backend)
         self._client: tuple[int, Any] | None = None
 
+    def __len__(self) -> int:
+        return len(self._paths)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_client": None}
 

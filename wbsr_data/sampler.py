@@ -1,4 +1,4 @@
-"""The draw numbers of one rank, in the order in which a training takes them.
+"""The draws of one rank, in the order in which a training takes them.
 
 Every step of a training takes batch × ranks draws in a row; rank r takes each world_size-th of them. So the ranks
 together take exactly the draws t = 0, 1, 2, ..., and a resumed training goes on at start_iteration × batch × ranks.
@@ -6,10 +6,58 @@ together take exactly the draws t = 0, 1, 2, ..., and a resumed training goes on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch.utils.data import Sampler
+
+from wbsr_data.draws import DrawPlan, Plan
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training takes its draws; see `wbsr_base.protocols.DrawsItsOrder`, from which the numbers come.
+
+    Raises:
+        ValueError: no full batch in an epoch, or a number out of its range.
+    """
+
+    batches_per_epoch: int
+    batch_size: int
+    total_iterations: int
+    start_iteration: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batches_per_epoch < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"an epoch must have at least one full batch, got {self.batches_per_epoch} batches of "
+                f"{self.batch_size}: lower batch_size_per_gpu or raise dataset_enlarge_ratio"
+            )
+        if self.start_iteration < 0:
+            raise ValueError(f"start_iteration must be at least 0, got {self.start_iteration}")
+
+    @property
+    def step_draws(self) -> int:
+        """Draws of all ranks in one iteration."""
+        return self.batch_size * self.world_size
+
+    @property
+    def epoch_draws(self) -> int:
+        """Draws of all ranks in one epoch."""
+        return self.batches_per_epoch * self.step_draws
+
+    @property
+    def total_draws(self) -> int:
+        """Draws of the whole training."""
+        return self.total_iterations * self.step_draws
+
+    @property
+    def start_draw(self) -> int:
+        """Draws that were taken before the training (re)started."""
+        return self.start_iteration * self.step_draws
 
 
 def rank_draws(draws: int, rank: int, world_size: int) -> range:
@@ -26,39 +74,28 @@ def rank_draws(draws: int, rank: int, world_size: int) -> range:
 
 
 class Draw(NamedTuple):
-    """A draw whose patch is planned already: its number t, and the candidate that it takes."""
+    """A draw that is planned: its number t, and the candidate that it takes."""
 
     t: int
     candidate: int
 
 
-class Plan(Protocol):
-    """What maps draws to candidates."""
+class DrawSampler(Sampler[Draw]):
+    """Yields the draws of one rank, each planned when it is asked for: in the main process, so workers need no plan.
 
-    def patch(self, t: int) -> int: ...
-
-
-class DrawSampler(Sampler[Any]):
-    """Yields draw numbers t for `HESPairedImageDataset`.
-
-    The first epoch that `set_epoch` names starts at `start_draw`; each later one E draws after the one before.
+    The first epoch that `set_epoch` names starts where the training (re)starts; each later one an epoch's draws later.
 
     Args:
-        epoch_draws: E, draws of all ranks in one epoch; a multiple of `world_size`.
-        start_draw: draws which the training took before it (re)started here.
-        rank: this process, in 0..world_size-1.
-        world_size: number of processes.
+        plan: says which candidate a draw takes.
+        course: of the training.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a rank out of range.
     """
 
-    def __init__(self, epoch_draws: int, start_draw: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        if start_draw < 0:
-            raise ValueError(f"start_draw must be at least 0, got {start_draw}")
-        self._epoch_draws = epoch_draws
-        self._start_draw = start_draw
-        self._draws = rank_draws(epoch_draws, rank, world_size)
+    def __init__(self, plan: Plan, course: Course) -> None:
+        self._plan, self._course = plan, course
+        self._draws = rank_draws(course.epoch_draws, course.rank, course.world_size)
         self._first_epoch: int | None = None
         self._epoch = 0
 
@@ -71,26 +108,37 @@ class DrawSampler(Sampler[Any]):
     def __len__(self) -> int:
         return len(self._draws)
 
-    def __iter__(self) -> Iterator[int | Draw]:
-        return iter(self._numbers())
-
-    def _numbers(self) -> Iterable[int]:
-        begin = self._start_draw + self._epoch * self._epoch_draws
-        return (begin + draw for draw in self._draws)
+    def __iter__(self) -> Iterator[Draw]:
+        begin = self._course.start_draw + self._epoch * self._course.epoch_draws
+        return (Draw(begin + draw, self._plan.patch(begin + draw)) for draw in self._draws)
 
 
-class PlannedSampler(DrawSampler):
-    """Yields draws with their patches, each planned when it is asked for: in the main process, which follows the
-    training, and not in the workers, which don't.
+class HESSampler(Sampler[int]):
+    """The plan as a plain sampler, for training loops without BasicSR: yields candidate numbers for one rank.
+
+    Call `set_epoch` before each epoch, as with PyTorch's `DistributedSampler`: it also moves the stage on.
 
     Args:
-        plan: says which patch a draw takes.
-        epoch_draws, start_draw, rank, world_size: as for `DrawSampler`.
+        plan: what is drawn; its E must be a multiple of `world_size`.
+        rank: this process, in 0..world_size-1.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: E is no multiple of `world_size`, or a rank out of range.
     """
 
-    def __init__(self, plan: Plan, epoch_draws: int, start_draw: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        super().__init__(epoch_draws, start_draw, rank, world_size)
+    def __init__(self, plan: DrawPlan, rank: int = 0, world_size: int = 1) -> None:
         self._plan = plan
+        self._draws = rank_draws(plan.epoch_draws, rank, world_size)
+        self._epoch = 0
 
-    def __iter__(self) -> Iterator[int | Draw]:
-        return (Draw(t, self._plan.patch(t)) for t in self._numbers())
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, that the next iteration yields."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = self._plan.epoch(self._epoch)
+        return iter(drawn[self._draws].tolist())

@@ -1,13 +1,12 @@
 """Which share of the draws each difficulty class gets: HES, and the rivals of the paper's Table 3.
 
-A sampling is one function from the sizes of the classes to P_k, one that follows the training another from their losses
-too, and the options of the `hes` block that its authors chose. Those are defaults: whatever the block says itself
-holds. To add a sampling, add a function and an entry.
+A sampling is one function from the sizes of the classes to P_k, and the options of the `hes` block that its authors
+chose. Those are defaults: whatever the block says itself holds. To add a sampling, add a function and an entry, and its
+name to `HESOptions`. (One that follows the training is a data set of its own: `dda_dataset.py`.)
 
     hes          this paper: class k by Eq. 8, after a first stage of uniform drawing
     samplingaug  SamplingAug (BMVC 2021): uniform over the hardest tenth, by the error of bilinear upsampling
     bspa         after BSPA: half of the draws uniform, half by inverse class frequency over equal ranges of the score
-    dda          after DDA (IJCNN 2023): class k in proportion to N_k and its running loss, see `class_losses.py`
     uniform      every patch alike, as stock BasicSR would draw if its images were all of one size
 """
 
@@ -20,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wbsr_data.difficulty import bounded, class_probabilities
+from wbsr_data.difficulty import class_probabilities
 
 if TYPE_CHECKING:
     from wbsr_data.hes_options import HESOptions
 
 Counts = NDArray[np.int64]
 Shares = NDArray[np.float64]
-Losses = NDArray[np.float64]
 
 
 def hierarchical(counts: Counts, options: HESOptions) -> Shares:
@@ -48,14 +46,6 @@ def half_inverse(counts: Counts, options: HESOptions) -> Shares:
     return (uniform(counts, options) + class_probabilities(counts, 1.0, options.max_repeat)) / 2
 
 
-def by_loss(counts: Counts, options: HESOptions, losses: Losses) -> Shares:
-    """N_k·l_k / Σ_j N_j·l_j, bounded: a patch is drawn in proportion to the running loss l_k of its class."""
-    weights = counts * losses
-    if weights.sum() == 0:
-        return uniform(counts, options)
-    return bounded(weights / weights.sum(), options.max_repeat * counts / counts.sum())
-
-
 def uniform(counts: Counts, options: HESOptions) -> Shares:
     """N_k / N."""
     shares: Shares = counts / counts.sum()
@@ -64,20 +54,15 @@ def uniform(counts: Counts, options: HESOptions) -> Shares:
 
 @dataclass(frozen=True)
 class Sampling:
-    """A sampling: P_k from the counts N_k of the classes, and its own defaults for the `hes` block.
-
-    `follow`: for a sampling that follows the training, P_k from the counts and the running losses of the classes.
-    """
+    """A sampling: P_k from the counts N_k of the classes, and its own defaults for the `hes` block."""
 
     shares: Callable[[Counts, HESOptions], Shares]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    follow: Callable[[Counts, HESOptions, Losses], Shares] | None = None
 
 
 SAMPLINGS = {
     "hes": Sampling(hierarchical),
     "samplingaug": Sampling(hardest, {"score": "bilinear", "sample_level": 0.0}),
     "bspa": Sampling(half_inverse, {"score": "std", "thresholds": "linear", "sample_level": 0.0}),
-    "dda": Sampling(uniform, {"sample_level": 0.0}, by_loss),
     "uniform": Sampling(uniform, {"sample_level": 1.0}),
 }

@@ -9,12 +9,34 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from wbsr_data import HESPairedImageDataset
-from wbsr_data.class_losses import ClassLosses, least_refresh
-from wbsr_data.loss_meter import LossMeter
+from wbsr_data import DDAPairedImageDataset, HESPairedImageDataset
+from wbsr_data.dda.class_losses import ClassLosses
+from wbsr_data.dda.loss_meter import LossMeter
+from wbsr_data.dda.options import least_refresh
+from wbsr_data.dda.plan import shares_by_loss
 
 REFRESH, BATCH = 10, 8
 PLAN = {"batches_per_epoch": 25, "batch_size": BATCH, "total_iterations": 100, "seed": 1}
+
+
+def test_shares_follow_the_losses_of_the_classes_within_the_bound():
+    def follow(counts, losses, max_repeat=10.0):
+        return shares_by_loss(np.array(counts), np.array(losses), max_repeat)
+
+    assert follow([4, 4], [1.0, 3.0]) == pytest.approx([0.25, 0.75])
+    assert follow([6, 2], [1.0, 3.0]) == pytest.approx([0.5, 0.5])
+    assert follow([5, 0, 5], [0.1, 9.0, 0.4]) == pytest.approx([0.2, 0, 0.8])
+    assert follow([99, 1], [0.001, 10.0], max_repeat=2) == pytest.approx([0.98, 0.02])
+    assert follow([6, 2], [0.0, 0.0]) == pytest.approx([0.75, 0.25])
+    assert shares_by_loss(np.array([6, 2]), None, 10.0) == pytest.approx([0.75, 0.25])
+
+
+def test_shares_are_a_distribution_within_the_bound_also_with_empty_and_tiny_classes():
+    counts = np.array([9000, 0, 990, 4, 0, 6])
+    shares = shares_by_loss(counts, np.array([0.01, 0.3, 0.02, 0.5, 0.1, 0.9]), 12.0)
+    assert shares.sum() == pytest.approx(1)
+    assert (shares[counts == 0] == 0).all()
+    assert (shares <= 12 * counts / counts.sum() + 1e-12).all()
 
 
 def feed(losses, *sections, start=1):
@@ -112,15 +134,15 @@ def test_two_ranks_agree_on_the_losses_of_all_patches():
 
 
 def dda(pairs, options, **hes):
-    return HESPairedImageDataset(options(pairs, {"sampling": "dda", "refresh": REFRESH, **hes}))
+    return DDAPairedImageDataset(options(pairs, {"refresh": REFRESH, **hes}))
 
 
-def train(dataset, until, workers=0, start=0, losses=None, **plan):
+def train(dataset, until, workers=0, start=0, state=None, **plan):
     """The classes and pixels of each iteration; made-up losses are reported as a model would, after each section."""
     sampler = dataset.training_sampler(**{**PLAN, "start_iteration": start, **plan})
-    running = dataset._plan.losses
-    if losses is not None:
-        assert running.restore(pickle.loads(pickle.dumps(losses)))
+    if state is not None:
+        dataset.resume_training(pickle.loads(pickle.dumps(state)))
+    running = dataset.meter.losses
     loader = DataLoader(dataset, BATCH, sampler=sampler, num_workers=workers, drop_last=True)
     iteration, seen = start, []
     for epoch in range(start // 25, 4):
@@ -132,8 +154,8 @@ def train(dataset, until, workers=0, start=0, losses=None, **plan):
                 section = iteration // REFRESH
                 running.update(section, [0.1, 0.1, 0.2, 0.6] if section < 4 else [0.6, 0.2, 0.1, 0.1])
             if iteration == until:
-                return seen, running.state()
-    return seen, running.state()
+                return seen, dataset.training_extras()
+    return seen, dataset.training_extras()
 
 
 def class_shares(seen):
@@ -165,7 +187,7 @@ def test_a_resumed_training_draws_what_it_would_have_drawn(pairs, options, stop)
     whole, _ = train(dda(pairs, options), 70)
     before, state = train(dda(pairs, options), stop)
     assert whole[:stop] == before
-    after, _ = train(dda(pairs, options), 70, start=stop, losses=state)
+    after, _ = train(dda(pairs, options), 70, start=stop, state=state)
     assert whole[stop:] == after
 
 
@@ -178,7 +200,7 @@ def test_two_ranks_share_the_draws_of_one(pairs, options):
     ]
     whole = one.training_sampler(**PLAN)
     for each in (one, *halves):
-        feed(each._plan.losses, [0.1, 0.1, 0.2, 0.6])
+        feed(each.meter.losses, [0.1, 0.1, 0.2, 0.6])
     for sampler in (whole, *samplers):
         sampler.set_epoch(0)
     assert list(whole) == [draw for both in zip(*samplers, strict=True) for draw in both]
@@ -195,21 +217,47 @@ def test_the_losses_must_come_and_come_in_time(pairs, options):
     dataset = dda(pairs, options)
     sampler = dataset.training_sampler(**PLAN)
     sampler.set_epoch(0)
-    with pytest.raises(ValueError, match=r"`dda` follows the losses of the model, but none were reported for"):
+    with pytest.raises(ValueError, match=r"DDA follows the losses of the model, but none were reported for"):
         list(sampler)
     assert least_refresh(workers=6, queue=1) == 16
-    with pytest.raises(ValueError, match=r"train:hes:refresh must be at least 12 for sampling `dda`.*got 10: raise it"):
-        HESPairedImageDataset(options(pairs, {"sampling": "dda", "refresh": 10}, num_worker_per_gpu=4))
-    HESPairedImageDataset(options(pairs, {"refresh": 10}, num_worker_per_gpu=4))
+    with pytest.raises(ValueError, match=r"train:hes:refresh must be at least 12, since .* got 10: raise it"):
+        DDAPairedImageDataset.check_options(options(pairs, {"refresh": 10}, num_worker_per_gpu=4))
     with pytest.raises(ValueError, match="refresh must be at least 1, got 0"):
         dda(pairs, options, refresh=0)
 
 
-def test_a_model_whose_outputs_are_found_nowhere_is_refused(pairs, options):
+def test_options_of_hes_that_it_does_not_have_are_unknown(pairs, options):
+    for key in ("sampling", "delta", "hardest"):
+        with pytest.raises(ValueError, match=f"datasets:train:hes: unknown key '{key}'"):
+            dda(pairs, options, **{key: 0.5})
+    with pytest.raises(ValueError, match="datasets:train:hes: unknown key 'refresh'"):
+        HESPairedImageDataset(options(pairs, {"refresh": 10}))
+
+
+def test_what_it_observes_is_what_it_follows_and_resumes_from(pairs, options):
+    first, second = dda(pairs, options, refresh=4), dda(pairs, options, refresh=4)
+    for each in (first, second):
+        each.training_sampler(**PLAN)
+    gt = torch.zeros(4, 3, 8, 8)
+    for iteration in range(1, 7):
+        first.observe(gt + 0.1 * iteration, gt, {"difficulty": torch.tensor([1, 2, 3, 4])}, iteration)
+    assert first.meter.losses.running == pytest.approx([0.25] * 4)
+    second.resume_training({"iter": 6, **first.training_extras()})
+    for each in (first, second):
+        for iteration in (7, 8):
+            each.observe(gt + 0.1 * iteration, gt, {"difficulty": torch.tensor([1, 1, 2, 2])}, iteration)
+    assert first.training_extras() == second.training_extras()
+    drawn_on = (0.5 + 0.6 + 2 * 0.7 + 2 * 0.8) / 6
+    expected = [(0.25 + drawn_on) / 2] * 2 + [(0.25 + 0.55) / 2] * 2
+    assert first.meter.losses.running == pytest.approx(expected, abs=1e-6)
+    second.resume_training({"iter": 8})  # of a training that had no losses
+    assert second.training_extras() == first.training_extras()
+
+
+def test_it_travels_to_a_spawned_worker(pairs, options):
     dataset = dda(pairs, options)
     dataset.training_sampler(**PLAN)
-    with pytest.raises(ValueError, match=r"needs a model that keeps `output` and `gt` of a step.*got object: set"):
-        dataset.follow(object())
-    plain = HESPairedImageDataset(options(pairs))
-    plain.training_sampler(**PLAN)
-    plain.follow(object())  # draws by no model
+    feed(dataset.meter.losses, [0.1, 0.1, 0.2, 0.6])
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(copy[170]["lq"], dataset[170]["lq"])  # in section 2
+    assert copy.training_extras() == dataset.training_extras()

@@ -3,15 +3,24 @@
 import numpy as np
 import pytest
 
-from wbsr_data.draws import DrawPlan, HESSampler
-from wbsr_data.sampler import DrawSampler
+from wbsr_data.draws import DrawPlan
+from wbsr_data.sampler import Course, Draw, DrawSampler, HESSampler
 
 CLASSES = np.repeat([1, 2, 3], [60, 30, 10]).astype(np.uint8)
 SHARES = np.array([0.2, 0.3, 0.5])
 
 
-def plan(epoch_draws=50, total_draws=1000, sample_level=0.7, seed=0, classes=CLASSES, **more):
-    return DrawPlan(classes, SHARES, epoch_draws, total_draws, sample_level, seed, **more)
+def plan(epoch_draws=50, total_draws=1000, sample_level=0.7, seed=0, classes=CLASSES):
+    return DrawPlan(classes, SHARES, epoch_draws, total_draws, sample_level, seed)
+
+
+def numbers(sampler, *epochs):
+    """The draw numbers that a sampler yields in some epochs."""
+    taken = []
+    for epoch in epochs:
+        sampler.set_epoch(epoch)
+        taken += [draw.t for draw in sampler]
+    return taken
 
 
 def class_counts(candidates, classes=CLASSES):
@@ -59,15 +68,6 @@ def test_sample_level_one_never_changes_stage():
     assert class_counts(drawn.epoch(9)).tolist() == [60, 30, 10]
 
 
-def test_a_ramp_moves_linearly_to_the_class_level():
-    drawn = plan(epoch_draws=1000, total_draws=10_000, sample_level=0.5, stage="ramp")
-    assert drawn.class_weight(4_999) == 0.0
-    assert drawn.class_weight(7_500) == pytest.approx(0.5)
-    assert drawn.class_weight(20_000) == 1.0
-    hard = [class_counts(drawn.epoch(e))[2] / 1000 for e in (4, 7, 9)]  # weights 0, 0.5, 0.9
-    assert hard == pytest.approx([0.1, 0.3, 0.46], abs=0.002)
-
-
 def test_candidates_in_any_order_draw_the_same_shares():
     shuffled = np.random.default_rng(0).permutation(CLASSES)
     epoch = plan(epoch_draws=100, sample_level=0.0, classes=shuffled).epoch(0)
@@ -86,6 +86,9 @@ def test_patch_is_its_place_in_the_epochs_whatever_the_order_of_asking():
     row = np.concatenate([drawn.epoch(e) for e in range(4)])
     for t in (63, 0, 17, 16, 15, 40):
         assert drawn.patch(t) == row[t]
+    places = np.random.default_rng(0).permutation(64)[:50]
+    assert drawn.patches(places).tolist() == row[places].tolist()
+    assert drawn.patches([]).tolist() == []
 
 
 def test_two_ranks_share_the_draws_of_an_epoch():
@@ -98,21 +101,22 @@ def test_two_ranks_share_the_draws_of_an_epoch():
 
 
 def test_draw_sampler_goes_on_where_the_training_restarts():
-    whole = DrawSampler(12)
-    taken = []
-    for epoch in range(3):
-        whole.set_epoch(epoch)
-        taken += list(whole)
-    assert taken == list(range(36))
-    resumed = DrawSampler(12, start_draw=20)  # in the middle of epoch 1
-    resumed.set_epoch(1)
-    assert list(resumed) == taken[20:32]
-    resumed.set_epoch(2)
-    assert list(resumed) == list(range(32, 44))
+    whole = DrawSampler(plan(), Course(3, 4, 9))
+    assert len(whole) == 12
+    assert numbers(whole, 0, 1, 2) == list(range(36))
+    resumed = DrawSampler(plan(), Course(3, 4, 9, start_iteration=5))  # in the middle of epoch 1
+    assert numbers(resumed, 1) == list(range(20, 32))
+    assert numbers(resumed, 2) == list(range(32, 44))
 
 
 def test_draw_sampler_interleaves_the_ranks():
-    assert [list(DrawSampler(6, 4, rank, 3)) for rank in range(3)] == [[4, 7], [5, 8], [6, 9]]
+    ranks = [DrawSampler(plan(), Course(2, 1, 9, 1, rank, 3)) for rank in range(3)]
+    assert [numbers(sampler, 0) for sampler in ranks] == [[3, 6], [4, 7], [5, 8]]
+
+
+def test_draws_come_with_the_candidates_that_the_plan_gives_them():
+    drawn = plan()
+    assert list(DrawSampler(drawn, Course(20, 4, 9))) == [Draw(t, drawn.patch(t)) for t in range(80)]
 
 
 def test_wrong_numbers_are_named():
@@ -124,11 +128,11 @@ def test_wrong_numbers_are_named():
         plan(classes=np.array([0, 1]))
     with pytest.raises(ValueError, match="be 0 for empty classes"):
         plan(classes=np.array([1, 2]))
-    with pytest.raises(ValueError, match="step, ramp, got 'slow'"):
-        plan(stage="slow")
     with pytest.raises(ValueError, match="multiple of the 3 ranks, got 50"):
         HESSampler(plan(epoch_draws=50), 0, 3)
     with pytest.raises(ValueError, match="rank 2 of 2"):
-        DrawSampler(4, 0, 2, 2)
-    with pytest.raises(ValueError, match="start_draw must be at least 0"):
-        DrawSampler(4, -1)
+        DrawSampler(plan(), Course(1, 4, 9, rank=2, world_size=2))
+    with pytest.raises(ValueError, match="start_iteration must be at least 0, got -1"):
+        Course(1, 4, 9, start_iteration=-1)
+    with pytest.raises(ValueError, match="at least one full batch, got 0 batches of 4: lower batch_size_per_gpu"):
+        Course(0, 4, 9)

@@ -122,7 +122,7 @@ def test_class_shares_in_both_stages(pairs, options):
     batches = run(dataset, 2, batches_per_epoch=25, total_iterations=50)
     epochs = [np.bincount(np.ravel([c for c, _ in batches[i : i + 25]]), minlength=5)[1:] for i in (0, 25)]
     assert (np.abs(epochs[0] - 100 * dataset.index.counts / len(dataset.index)) < 1).all()
-    assert (np.abs(epochs[1] - 100 * dataset.probabilities) < 1).all()
+    assert (np.abs(epochs[1] - 100 * dataset.hes.shares(dataset.index.counts)) < 1).all()
     assert (epochs[0] != epochs[1]).any()
 
 
@@ -229,6 +229,24 @@ def test_an_image_that_goes_bad_in_a_training_is_named(pairs, options):
         dataset[0]
 
 
+def test_an_image_that_shrinks_in_a_training_is_named(pairs, options, write_pair):
+    dataset = HESPairedImageDataset(options(pairs))
+    for number in range(6):
+        write_pair(pairs, f"{number}.png", np.zeros((30, 30, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"lr/\d\.png has shrunk since it was indexed: start the training again"):
+        dataset[0]
+
+
+def test_the_crops_of_draws_come_without_their_pixels(pairs, options):
+    dataset = HESPairedImageDataset(options(pairs))
+    draws = list(dataset.training_sampler(**PLAN))
+    crops = dataset.crops([draw.t for draw in draws])
+    for place, draw in enumerate(draws):
+        lr, _ = dataset.images.fetch(crops[place])
+        assert torch.equal(torch.from_numpy(lr[..., ::-1].copy()).permute(2, 0, 1), dataset[draw]["lq"])
+        assert torch.equal(dataset[draw.t]["lq"], dataset[draw]["lq"])
+
+
 def test_a_missing_partner_and_empty_or_missing_folders(pairs, options):
     (pairs / "lr" / "5.png").rename(pairs / "lr" / "other.png")
     with pytest.raises(ValueError, match=r"5\.png is not in lq_paths.*Every HR image needs its LR image"):
@@ -284,10 +302,10 @@ def test_it_travels_to_a_spawned_worker(pairs, options):
 @pytest.mark.parametrize(
     "program",
     [
-        "import wbsr_data.gradient, wbsr_data.draws, wbsr_data.patch_index, wbsr_base.images, sys; "
-        "assert 'basicsr' not in sys.modules",
+        "from wbsr_data import Crop, DrawPlan, HESSampler, PatchIndex, decode_image, gradient_score, thresholds; "
+        "import sys; assert 'basicsr' not in sys.modules",
         "from wbsr import compat; compat.install(); import wbsr_data; from basicsr.utils.registry import "
-        "DATASET_REGISTRY; DATASET_REGISTRY.get('HESPairedImageDataset')",
+        "DATASET_REGISTRY; [DATASET_REGISTRY.get(f'{name}PairedImageDataset') for name in ('HES', 'DDA')]",
     ],
 )
 def test_mathematics_comes_without_basicsr_and_registration_with_it(program, request):

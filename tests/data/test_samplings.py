@@ -29,17 +29,6 @@ def test_bspa_is_half_uniform_and_half_inverse_frequency():
     )
 
 
-def test_dda_follows_the_losses_of_the_classes_within_the_bound():
-    def follow(counts, losses, **options):
-        return SAMPLINGS["dda"].follow(np.array(counts), HESOptions(**options), np.array(losses))
-
-    assert follow([4, 4], [1.0, 3.0]) == pytest.approx([0.25, 0.75])
-    assert follow([6, 2], [1.0, 3.0]) == pytest.approx([0.5, 0.5])
-    assert follow([5, 0, 5], [0.1, 9.0, 0.4]) == pytest.approx([0.2, 0, 0.8])
-    assert follow([99, 1], [0.001, 10.0], max_repeat=2) == pytest.approx([0.98, 0.02])
-    assert follow([6, 2], [0.0, 0.0]) == pytest.approx([0.75, 0.25])
-
-
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_shares_are_a_distribution_within_the_bound_also_with_empty_and_tiny_classes(name):
     counts = np.array([9000, 0, 990, 4, 0, 6])
@@ -55,16 +44,21 @@ def test_published_options_are_defaults_that_the_block_overrules():
     assert (aug.score, aug.sample_level, aug.hardest) == ("bilinear", 0.5, 0.1)
     bspa = parse_hes({"sampling": "bspa"}, "hes")
     assert (bspa.score, bspa.thresholds, bspa.sample_level) == ("std", "linear", 0.0)
-    with pytest.raises(ValueError, match="sampling must be one of hes, samplingaug, bspa, dda, uniform, got 'add'"):
+    with pytest.raises(ValueError, match="sampling must be one of hes, samplingaug, bspa, uniform, got 'add'"):
         parse_hes({"sampling": "add"}, "hes")
     with pytest.raises(ValueError, match=r"hardest must be in \(0, 1\], got 2"):
         parse_hes({"hardest": 2}, "hes")
 
 
+def test_dda_is_another_data_set():
+    with pytest.raises(ValueError, match=r"train:hes:sampling: `dda` is .* set type: DDAPairedImageDataset and leave"):
+        parse_hes({"sampling": "dda", "refresh": 10}, "datasets:train:hes")
+
+
 def draw(dataset, count):
     """How often each candidate is drawn in the first `count` draws."""
-    dataset.training_sampler(batches_per_epoch=count // 4, batch_size=4, total_iterations=count // 4)
-    return np.bincount([dataset._plan.patch(t) for t in range(count)], minlength=len(dataset.index))
+    sampler = dataset.training_sampler(batches_per_epoch=count // 4, batch_size=4, total_iterations=count // 4)
+    return np.bincount([draw.candidate for draw in sampler], minlength=len(dataset.index))
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
@@ -72,7 +66,7 @@ def test_an_epoch_has_the_shares_of_its_sampling(pairs, options, name):
     dataset = HESPairedImageDataset(options(pairs, {"sampling": name, "sample_level": 0.0}))
     drawn = draw(dataset, 400)
     classes = np.bincount(dataset.index.difficulty, drawn, minlength=5)[1:]
-    assert (np.abs(classes - 400 * dataset.probabilities) < 1).all()
+    assert (np.abs(classes - 400 * dataset.hes.shares(dataset.index.counts)) < 1).all()
     assert dataset[0]["lq"].shape == (3, 16, 16)
 
 

@@ -136,6 +136,13 @@ def test_an_option_file_is_analysed_as_it_trains(hr, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == FIGURES | {"analysis.json"}
 
 
+def test_a_set_whose_draws_follow_its_training_has_nothing_to_show(tmp_path, capsys):
+    block = {"name": "t", "type": "DDAPairedImageDataset", "dataroot_gt": "data/HR", "dataroot_lq": "data/LRx2"}
+    (tmp_path / "opt.yml").write_text(yaml.safe_dump({"scale": 2, "datasets": {"train": block}}))
+    assert analyze("--opt", tmp_path / "opt.yml", "--out", tmp_path / "out") == 2
+    assert "follows its training, so there is nothing to show before: set type: HES" in capsys.readouterr().err
+
+
 def test_errors_name_the_remedy(hr, tmp_path, capsys, weights):
     cases = {
         ("--hr", tmp_path / "nowhere"): "there is no folder",

@@ -109,8 +109,8 @@ def test_hes_and_bdloss_drop_into_stock_option_files(name, folder):
 def test_dda_drops_into_a_stock_option_file_and_resumes_with_its_losses(folder):
     path = small("HES_RCAN_x2", folder, total_iter=24)
     opt = yaml.safe_load(path.read_text(encoding="utf-8"))
-    opt["datasets"]["train"]["hes"] = {"sampling": "dda", "num_classes": 4, "stride": 4, "refresh": 6}
-    opt["datasets"]["train"]["num_worker_per_gpu"] = 1
+    hes = {"num_classes": 4, "stride": 4, "refresh": 6}
+    opt["datasets"]["train"].update(type="DDAPairedImageDataset", hes=hes, num_worker_per_gpu=1)
     path.write_text(yaml.safe_dump(opt), encoding="utf-8")
     run(folder, "train", "-opt", path)
     hard = [float(line.split()[1]) for line in fed(folder)]

@@ -7,8 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from wbsr_arch import Subnet, Supernet
-from wbsr_data.class_losses import ClassLosses
-from wbsr_data.loss_meter import attach
 from wbsr_models import DynamicUpscaler, WBSRModel
 from wbsr_models.baselines import Dense
 from wbsr_models.protocol import PatchProtocol
@@ -195,28 +193,6 @@ def test_channels_last_changes_the_layout_and_not_the_result():
     assert last.lq.is_contiguous(memory_format=torch.channels_last)
     for name, weight in weights(last).items():
         assert torch.allclose(weight, weights(plain)[name], atol=1e-5), name
-
-
-@pytest.mark.parametrize("strategy", ["random", "sandwich"])
-def test_the_losses_of_the_classes_are_those_of_the_outputs_it_made(strategy):
-    model, losses = make(supernet={"strategy": strategy}), ClassLosses(4, 1)
-    attach(model, losses)
-    step(model)
-    assert losses.running == pytest.approx((model.output - model.gt).abs().mean((1, 2, 3)).tolist(), abs=1e-6)
-    state = model.training_extras()
-    assert set(state) == {"loss", "supernet", "class_losses"}
-    other, resumed = make(supernet={"strategy": strategy}), ClassLosses(4, 1)
-    attach(other, resumed)
-    other.resume_training({"iter": 1, **state, **bare_state(other)})
-    assert other.iteration == 1
-    assert resumed.followed(2).tolist() == losses.running.tolist()
-
-
-def bare_state(model):
-    return {
-        "optimizers": [optimizer.state_dict() for optimizer in model.optimizers],
-        "schedulers": [scheduler.state_dict() for scheduler in model.schedulers],
-    }
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

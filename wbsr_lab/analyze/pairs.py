@@ -15,7 +15,7 @@ from tqdm import tqdm
 from wbsr_base.bicubic import Bytes, crop_to_multiple, resize, to_8_bits
 from wbsr_base.images import Pixels, decode_pixels
 from wbsr_data.hes_dataset import HESPairedImageDataset
-from wbsr_data.hes_options import HESOptions
+from wbsr_data.hes_options import HESOptions, parse_hes
 from wbsr_data.patch_index import IndexSettings, PatchIndex
 from wbsr_data.sources import Source, find_sources
 from wbsr_data.workers import in_workers
@@ -87,19 +87,28 @@ class DatasetPairs:
     Args:
         block: `datasets:train` of an option file, for `HESPairedImageDataset` or `PairedImageDataset`.
         scale: of the option file.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: as `HESPairedImageDataset`; or a set whose draws follow its training.
     """
 
     def __init__(self, block: dict[str, Any], scale: int) -> None:
-        self._dataset = HESPairedImageDataset({**block, "phase": "train", "scale": scale})
-        self.names: list[str] = [pair["gt_path"] for pair in self._dataset.paths]
+        if block.get("type") == "DDAPairedImageDataset":
+            raise ValueError(
+                "datasets:train: how often a DDAPairedImageDataset draws each class follows its training, so there is "
+                "nothing to show before: set type: HESPairedImageDataset"
+            )
+        dataset = HESPairedImageDataset({**block, "phase": "train", "scale": scale})
+        self.names: list[str] = [pair["gt_path"] for pair in dataset.paths]
         self.skipped: dict[str, str] = {}
         self.hr_root = Path(block["dataroot_gt"])
         self.hr_names: list[str] | None = None
-        self.scale, self.patch_size = scale, self._dataset.patch_size
-        self.hes, self.index = self._dataset.hes, self._dataset.index
+        self.scale, self.patch_size = scale, dataset.patch_size
+        self.hes, self.index = parse_hes(block.get("hes"), "datasets:train:hes"), dataset.index
+        self._images = dataset.images
 
     def load(self, number: int) -> tuple[Pixels, Pixels]:
-        return self._dataset.load_pair(number)
+        return self._images.load(number)
 
 
 @dataclass(frozen=True)

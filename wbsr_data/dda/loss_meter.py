@@ -1,7 +1,7 @@
 """Measures the loss of each difficulty class while a model trains, from the outputs it has made anyway.
 
-The loss of a patch is the mean absolute error of the output that the step has left in `model.output`; where a step runs
-several subnets, of the last one. Losses are summed on the model's device, over all ranks, and read once a section.
+The loss of a patch is the mean absolute error of its output. Losses are summed on the model's device, over all ranks,
+and read once a section.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from wbsr_data.class_losses import ClassLosses
-
-STATE = "class_losses"  # of the training state
+from wbsr_data.dda.class_losses import ClassLosses
 
 
 class LossMeter:
@@ -29,6 +27,10 @@ class LossMeter:
     def __init__(self, losses: ClassLosses) -> None:
         self.losses = losses
         self._totals = torch.zeros(2, losses.num_classes, dtype=torch.float64)  # losses, and patches
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker, which measures nothing and must not need the model's device."""
+        return {**self.__dict__, "_totals": self._totals.cpu()}
 
     def measure(self, output: Tensor, gt: Tensor, difficulty: Tensor, iteration: int) -> None:
         """Take in one step.
@@ -62,44 +64,3 @@ class LossMeter:
         """Go on from `state`; None, or one of other settings, is let be, and drawing starts uniformly."""
         if state is not None and self.losses.restore(state):
             self._totals = torch.tensor(state["totals"], dtype=torch.float64)
-
-
-def attach(model: Any, losses: ClassLosses) -> None:
-    """Let a model of BasicSR report its losses, and keep them in its training states.
-
-    Args:
-        model: an `SRModel`, or a descendant that leaves `output` and `gt` of a step as that does.
-        losses: gets them.
-
-    Raises:
-        ValueError: another model, whose outputs are found nowhere.
-    """
-    from wbsr_base.basicsr import SRModel
-
-    if not isinstance(model, SRModel):
-        raise ValueError(
-            "sampling `dda` needs a model that keeps `output` and `gt` of a step, such as WBSRModel or SRModel, got "
-            f"{type(model).__name__}: set model_type to one of them, or take another hes:sampling"
-        )
-    meter = LossMeter(losses)
-    classes: list[Tensor] = []  # of the batch that was fed last
-    feed, optimize, resume = model.feed_data, model.optimize_parameters, model.resume_training
-    extras = getattr(model, "training_extras", dict)
-
-    def feed_data(data: Mapping[str, Any]) -> None:
-        classes[:] = [data["difficulty"]] if "difficulty" in data else []  # validation has none
-        feed(data)
-
-    def optimize_parameters(current_iter: int) -> None:
-        optimize(current_iter)
-        meter.measure(model.output, model.gt, classes[0], current_iter)
-
-    def resume_training(resume_state: Mapping[str, Any]) -> None:
-        resume(resume_state)
-        meter.restore(resume_state.get(STATE))
-
-    def training_extras() -> dict[str, Any]:
-        return {**extras(), STATE: meter.state()}
-
-    for method in (feed_data, optimize_parameters, resume_training, training_extras):
-        setattr(model, method.__name__, method)
