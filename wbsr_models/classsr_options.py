@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wbsr_base.options import parse
-from wbsr_data.hes_options import parse_hes
+from wbsr_data.training_sets import difficulty_classes
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ def _check_classes(train: dict[str, Any], widths: Any) -> None:
     if not isinstance(widths, (list, tuple)):
         return  # the architecture's own check says what is wrong
     branches = len(widths)
-    if train.get("type") != "HESPairedImageDataset":
+    classes = difficulty_classes(train)
+    if classes is None:
         raise ValueError(
             "train:classsr:stage `branches` needs the difficulty class of each patch, which HESPairedImageDataset "
             f"delivers, got a training set of type {train.get('type')}: set datasets:train:type to it, with "
             f"hes: {{sampling: uniform, score: bilinear, num_classes: {branches}}}"
         )
-    classes = parse_hes(train.get("hes"), "datasets:train:hes").num_classes
     if classes != branches:
         raise ValueError(
             "train:classsr:stage `branches` needs one difficulty class for each of the "

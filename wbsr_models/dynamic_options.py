@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wbsr_base.options import parse
+from wbsr_data.training_sets import difficulty_classes
 from wbsr_models.policy import Cost, Over, Routing
 from wbsr_models.precision import Precision
 from wbsr_models.protocol import Protocol
@@ -107,7 +108,7 @@ def dynamic_options(opt: dict[str, Any], routing: str = "paper") -> DynamicOptio
             "val:dynamic:routing `arm` needs the edge table, which `wbsr calibrate --edge-table` measures once the "
             "training is over: validate by routing: full"
         )
-    no_classes = train is not None and train.get("type") != "HESPairedImageDataset" and dynamic.thresholds is None
+    no_classes = train is not None and difficulty_classes(train) is None and dynamic.thresholds is None
     if no_classes and dynamic.requests()[0][1].by_class:
         raise ValueError(
             f"val:dynamic:routing `{dynamic.routing}` needs difficulty classes, which the training set of type "
