@@ -18,9 +18,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bd_loss import BDLoss
-    from .fit import fit_mixture
-    from .mixture import GaussianMixture
+    from wbsr_losses.bd_loss import BDLoss
+    from wbsr_losses.fit import fit_mixture
+    from wbsr_losses.mixture import GaussianMixture
 
 __all__ = ["BDLoss", "GaussianMixture", "fit_mixture"]
 

@@ -26,16 +26,15 @@ from torch import nn
 
 from wbsr_base.basicsr import LOSS_REGISTRY, weight_reduce_loss
 from wbsr_base.options import parse
-
-from .fit import fit_mixture
-from .functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo
-from .importance import ImportanceWeights
-from .likelihood import gaussian_likelihood, laplace_likelihood
-from .mixture import GaussianMixture, working_precision
-from .noise import Noise
-from .options import BDLossOptions
-from .residual import bicubic_base
-from .texture import local_texture
+from wbsr_losses.fit import fit_mixture
+from wbsr_losses.functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo
+from wbsr_losses.importance import ImportanceWeights
+from wbsr_losses.likelihood import gaussian_likelihood, laplace_likelihood
+from wbsr_losses.mixture import GaussianMixture, working_precision
+from wbsr_losses.noise import Noise
+from wbsr_losses.options import BDLossOptions
+from wbsr_losses.residual import bicubic_base
+from wbsr_losses.texture import local_texture
 
 CHANNELS = 3
 DEFAULT_SAMPLES = 64

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .mixture import GaussianMixture
-from .pixels import ImageList, Measure, list_images, sample_pixels
+from wbsr_losses.mixture import GaussianMixture
+from wbsr_losses.pixels import ImageList, Measure, list_images, sample_pixels
 
 logger = logging.getLogger(__name__)
 

@@ -29,9 +29,9 @@ import math
 
 import torch
 
-from .gaussian_density import gaussian_log_density, spheres_log_density
-from .laplace_density import laplace_log_density
-from .mixture import GaussianMixture
+from wbsr_losses.gaussian_density import gaussian_log_density, spheres_log_density
+from wbsr_losses.laplace_density import laplace_log_density
+from wbsr_losses.mixture import GaussianMixture
 
 
 def bd_loss_gaussian(

@@ -19,9 +19,9 @@ import math
 import torch
 from torch.nn import functional as F
 
-from .blocks import blocks
-from .shares import value_and_shares
-from .slope import with_slope
+from wbsr_losses.blocks import blocks
+from wbsr_losses.shares import value_and_shares
+from wbsr_losses.slope import with_slope
 
 
 def gaussian_log_density(

@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .gaussian_density import gaussian_log_density
-from .mixture import GaussianMixture
+from wbsr_losses.gaussian_density import gaussian_log_density
+from wbsr_losses.mixture import GaussianMixture
 
 STEPS = 2048  # of the table, per unit: a step is a small part of the smallest σ
 LEAST_SIGMA = 0.005

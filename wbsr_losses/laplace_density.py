@@ -19,11 +19,11 @@ import math
 
 import torch
 
-from .blocks import blocks
-from .log_erfcx import log_erfcx
-from .shares import EXP_FLOOR, value_and_shares
-from .slope import with_slope
-from .tabulated import tabulated
+from wbsr_losses.blocks import blocks
+from wbsr_losses.log_erfcx import log_erfcx
+from wbsr_losses.shares import EXP_FLOOR, value_and_shares
+from wbsr_losses.slope import with_slope
+from wbsr_losses.tabulated import tabulated
 
 TEMPORARIES = 8  # arrays that `_block` holds at once
 

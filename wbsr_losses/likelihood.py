@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal, Normal
 
-from .mixture import GaussianMixture
+from wbsr_losses.mixture import GaussianMixture
 
 MOST_PIXELS = 4096
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from . import mixture_file
-from .gaussian_density import gaussian_log_density
+from wbsr_losses import mixture_file
+from wbsr_losses.gaussian_density import gaussian_log_density
 
 Numbers = torch.Tensor | Sequence[object]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .fit import Covariance
-from .pixels import Measure
+from wbsr_losses.fit import Covariance
+from wbsr_losses.pixels import Measure
 
 FORMS_OF_NOISE = ("gaussian", "laplace")  # Eq. 14 in closed form, a function of σ
 

@@ -135,8 +135,8 @@ def _measured(
     """Residual (H, W, 3), BGR, of a random square of the image; without a scale its texture (H, W, 1)."""
     import torch
 
-    from .residual import bicubic_base
-    from .texture import local_texture
+    from wbsr_losses.residual import bicubic_base
+    from wbsr_losses.texture import local_texture
 
     unit = scale or 1
     height, width = (min(side, WINDOW) // unit * unit for side in image.shape[:2])

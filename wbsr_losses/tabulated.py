@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from .blocks import blocks
-from .slope import Work
+from wbsr_losses.blocks import blocks
+from wbsr_losses.slope import Work
 
 LOW, HIGH = -1.0, 2.0  # pixel values are in 0..1, residuals in -1..1
 STEPS_PER_WIDTH = 8
