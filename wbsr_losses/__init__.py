@@ -5,7 +5,6 @@
     residual, texture                   what is balanced beside pixel values
     pixels, fit                         the mixture fitted to a folder of HR images
     functional, importance              the losses as pure functions, and as weights
-    noise, likelihood                   σ: fixed, estimated or learned
     bd_loss, options                    `BDLoss`, registered with BasicSR
 
 Importing this package inside a BasicSR program registers `BDLoss`; otherwise nothing heavy is loaded until it is used.

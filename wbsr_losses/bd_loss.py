@@ -29,9 +29,7 @@ from wbsr_base.options import parse
 from wbsr_losses.fit import fit_mixture
 from wbsr_losses.functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo
 from wbsr_losses.importance import ImportanceWeights
-from wbsr_losses.likelihood import gaussian_likelihood, laplace_likelihood
 from wbsr_losses.mixture import GaussianMixture, working_precision
-from wbsr_losses.noise import Noise
 from wbsr_losses.options import BDLossOptions
 from wbsr_losses.residual import bicubic_base
 from wbsr_losses.texture import local_texture
@@ -55,13 +53,12 @@ class BDLoss(nn.Module):
         y: what is balanced: `pixel` (colours, the paper), `residual` (HR minus the bicubically upsampled LR image), or
             `texture` (for `weighted`: RMS gradient over cells of 16 x 16 HR pixels).
         scale: (residual) by which HR is larger than LR.
-        noise_sigma: σ, the noise of the prediction in pixel values; for `laplace` its b. Larger balances more. Or
-            `estimated` from the errors of the training, or `learned` (by `WBSRModel`).
+        noise_sigma: σ, the noise of the prediction in pixel values, at least 1e-5; for `laplace` its b. Larger balances
+            more.
         strength: (weighted) α in 0..1: a target counts p_train^-α; 0.25 where not given.
-        per_channel: (gaussian) balance each channel by itself instead of colours; `laplace` always does.
         dataroot_gt: folder or LMDB of HR images, to fit the mixture to. Exactly one of this and `mixture`.
         mixture: path of a file that `GaussianMixture.save` wrote.
-        components: (dataroot_gt) number of Gaussians, or `bic` to choose it from the data.
+        components: (dataroot_gt) number of Gaussians.
         covariance: (dataroot_gt) `full`, `diagonal` or `spherical`.
         samples: (monte_carlo) how many targets of the batch the integral is taken over; 64 where not given.
         seed: of the fit, and of the monte_carlo draws.
@@ -80,12 +77,11 @@ class BDLoss(nn.Module):
         form: str = "laplace",
         y: str = "pixel",
         scale: int | None = None,
-        noise_sigma: float | str = 0.01,
+        noise_sigma: float = 0.01,
         strength: float | None = None,
-        per_channel: bool = False,
         dataroot_gt: Path | str | None = None,
         mixture: Path | str | None = None,
-        components: int | str = 8,
+        components: int = 8,
         covariance: str = "full",
         samples: int | None = None,
         seed: int = 0,
@@ -95,10 +91,9 @@ class BDLoss(nn.Module):
         super().__init__()
         self.options = options = parse(BDLossOptions, given, "BDLoss")
         self.mixture = _mixture(options)
-        self.noise = Noise(options.noise_sigma, power=1 if options.form == "laplace" else 2)
         if options.form == "weighted" and self.mixture is not None:
             strength = DEFAULT_STRENGTH if options.strength is None else options.strength
-            self.importance = ImportanceWeights(self.mixture, self.noise.value(), strength)
+            self.importance = ImportanceWeights(self.mixture, options.noise_sigma, strength)
         self.generator = torch.Generator().manual_seed(options.seed)
 
     @property
@@ -135,7 +130,7 @@ class BDLoss(nn.Module):
                 base = bicubic_base(target_, self.options.scale, lq)
                 pred_, target_ = pred_ - base, target_ - base
             loss = weight_reduce_loss(self._elements(pred_, target_), weight, self.options.reduction)
-            loss = self.options.loss_weight * loss + self._of_sigma(pred_, target_)
+            loss = self.options.loss_weight * loss
         if not torch.isfinite(loss).all():
             _blame(pred, target, weight)
         return cast(torch.Tensor, loss)
@@ -146,9 +141,7 @@ class BDLoss(nn.Module):
 
     def _elements(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         options = self.options
-        if torch.is_grad_enabled() and pred.requires_grad:
-            self.noise.observe(pred - target)
-        sigma = self.noise.value()
+        sigma = options.noise_sigma
         if self.mixture is None:
             samples = self._draw(target, options.samples or DEFAULT_SAMPLES)
             return bd_loss_monte_carlo(pred, target, samples, sigma)
@@ -157,18 +150,7 @@ class BDLoss(nn.Module):
             return weights * (pred - target).abs()
         if options.form == "laplace":
             return bd_loss_laplace(pred, target, self.mixture, sigma)
-        return bd_loss_gaussian(pred, target, self.mixture, sigma, options.per_channel)
-
-    def _of_sigma(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor | float:
-        """0, with the gradient of Eq. 14 in a σ that is learned."""
-        if self.noise.setting != "learned" or self.mixture is None or not torch.is_grad_enabled():
-            return 0.0
-        sigma = self.noise.sigma()
-        if self.options.form == "laplace":
-            likelihood = laplace_likelihood(target - pred, pred, self.mixture, sigma)
-        else:
-            likelihood = gaussian_likelihood(target - pred, pred, self.mixture, sigma, self.options.per_channel)
-        return (likelihood - likelihood.detach()).float()
+        return bd_loss_gaussian(pred, target, self.mixture, sigma)
 
     def _draw(self, target: torch.Tensor, count: int) -> torch.Tensor:
         """Pixels of the targets (count, 3), drawn with the loss's own generator."""

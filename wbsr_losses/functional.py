@@ -14,8 +14,8 @@ The loss is scaled so that the first term is plain MSE or L1, and constants are 
     monte_carlo   as gaussian, with the integral as the mean over targets of the batch (Balanced MSE's BMC)
     weighted      w(t)·|y - ŷ|₁/D, balancing the texture t of y by weights (`importance`)
 
-The gaussian scale for `per_channel` is the same with D = 1. The first three tend to MSE (L1) in value and gradient as
-σ → 0. For y the residual, pass prediction and target minus the bicubic base.
+The first three tend to MSE (L1) in value and gradient as σ → 0. For y the residual, pass prediction and target minus
+the bicubic base.
 The paper calls the first term "a probability form of L1" while its Eq. 9 is Gaussian: hence both forms.
 
 Every function takes images (N, 3, H, W) in RGB, range 0-1 (predictions may leave it), float32 or float64, and returns
@@ -34,9 +34,7 @@ from wbsr_losses.laplace_density import laplace_log_density
 from wbsr_losses.mixture import GaussianMixture
 
 
-def bd_loss_gaussian(
-    pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, sigma: float, per_channel: bool = False
-) -> torch.Tensor:
+def bd_loss_gaussian(pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, sigma: float) -> torch.Tensor:
     """Eq. 14 as printed.
 
     Args:
@@ -44,24 +42,11 @@ def bd_loss_gaussian(
         target: y (N, 3, H, W).
         mixture: p_train(y), of dimension 3.
         sigma: σ > 0.
-        per_channel: balance each channel by itself, under the mixture's marginals, instead of colours.
     """
     _check(pred, mixture.dimension, sigma)
-    flat = pred.flatten(2)
     noisy = mixture.noisy_covariances(sigma**2)
-    if per_channel:
-        parts = [
-            gaussian_log_density(
-                flat[:, c : c + 1], mixture.weights, mixture.means[:, c : c + 1], noisy[:, c : c + 1, c : c + 1]
-            )
-            for c in range(mixture.dimension)
-        ]
-        log_density = torch.stack(parts, 1)
-        scale = 2 * sigma**2
-    else:
-        log_density = gaussian_log_density(flat, mixture.weights, mixture.means, noisy)
-        scale = 2 * sigma**2 / mixture.dimension
-    return (pred - target).square() + scale * _as_images(log_density, pred)
+    log_density = gaussian_log_density(pred.flatten(2), mixture.weights, mixture.means, noisy)
+    return (pred - target).square() + 2 * sigma**2 / mixture.dimension * _as_images(log_density, pred)
 
 
 def bd_loss_laplace(pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, scale: float) -> torch.Tensor:

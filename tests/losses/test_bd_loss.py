@@ -159,9 +159,12 @@ def test_the_mixture_travels_with_the_loss(file):
         ({"mixture": None, "dataroot_gt": "nowhere"}, FileNotFoundError, "there is no folder nowhere"),
         ({"form": "monte_carlo"}, ValueError, "needs no mixture: remove it"),
         ({"samples": 5}, ValueError, "samples must be at least 1, and goes with form: monte_carlo alone"),
-        ({"form": "laplace", "per_channel": True}, ValueError, "per_channel goes with form: gaussian alone"),
+        ({"per_channel": True}, TypeError, "unexpected keyword argument 'per_channel'"),
+        ({"noise_sigma": "learned"}, TypeError, "noise_sigma must be a number, got 'learned'"),
+        ({"noise_sigma": "estimated"}, TypeError, "noise_sigma must be a number, got 'estimated'"),
         ({"y": "texture"}, ValueError, "y: texture and form: weighted go together, got y: texture, form: "),
-        ({"components": 2.5}, ValueError, "components must be one of bic"),
+        ({"components": 2.5}, TypeError, "components must be a whole number, got 2.5"),
+        ({"components": "bic"}, TypeError, "components must be a whole number, got 'bic'"),
     ],
 )
 def test_wrong_options_are_refused(change, error, message, file):
