@@ -21,7 +21,7 @@ import torch
 from wbsr_losses.mixture import GaussianMixture
 from wbsr_losses.pixels import ImageList, Measure, list_images, sample_pixels
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger("basicsr.wbsr_losses")  # reaches the log file where BasicSR runs
 
 CACHE = Path(".cache/wbsr")
 COVARIANCE_FLOOR = (1 / 255) ** 2  # one grey level; keeps a component of one colour (saturated white) from collapsing
@@ -122,7 +122,7 @@ def _from_cache(file: Path) -> GaussianMixture | None:
     try:
         return GaussianMixture.load(file)
     except (OSError, ValueError) as error:
-        logger.warning("fitting the mixture again: the cached one can't be used: %s", error)
+        _logger.warning("fitting the mixture again: the cached one can't be used: %s", error)
         return None
 
 
@@ -130,4 +130,4 @@ def _to_cache(mixture: GaussianMixture, file: Path) -> None:
     try:
         mixture.save(file)
     except OSError as error:
-        logger.warning("the mixture can't be cached, and will be fitted again next time: %s", error)
+        _logger.warning("the mixture can't be cached, and will be fitted again next time: %s", error)
