@@ -26,7 +26,7 @@ _logger = logging.getLogger("basicsr.wbsr_losses")  # reaches the log file where
 CACHE = Path(".cache/wbsr")
 COVARIANCE_FLOOR = (1 / 255) ** 2  # one grey level; keeps a component of one colour (saturated white) from collapsing
 MOST_SAMPLES = 1_000_000
-RECIPE = 1  # to be raised when the same images and settings would give another mixture
+RECIPE = 2  # to be raised when the same images and settings would give another mixture
 
 SKLEARN_NAMES = {"full": "full", "diagonal": "diag", "spherical": "spherical"}
 
