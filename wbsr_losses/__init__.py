@@ -5,6 +5,8 @@
     residual, texture                   what is balanced beside pixel values
     pixels, fit                         the mixture fitted to a folder of HR images
     functional, importance              the losses as pure functions, and as weights
+    densities, tabulated                what they ask of the mixture, worked out once
+    finite                              which number made a loss NaN or infinite
     bd_loss, options                    `BDLoss`, registered with BasicSR
 
 Importing this package inside a BasicSR program registers `BDLoss`; otherwise nothing heavy is loaded until it is used.

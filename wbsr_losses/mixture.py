@@ -56,6 +56,11 @@ class GaussianMixture(nn.Module):
         """D, the length of a point; 3 for RGB."""
         return self.means.shape[1]
 
+    @property
+    def stds(self) -> torch.Tensor:
+        """s (L, D), the standard deviations of every component in each dimension by itself."""
+        return self.covariances.diagonal(dim1=-2, dim2=-1).sqrt()
+
     def log_prob(self, x: torch.Tensor, noise_variance: float = 0.0) -> torch.Tensor:
         """log Σ_i φ_i N(x; μ_i, Σ_i + σ²I), the mixture seen through Gaussian noise.
 
