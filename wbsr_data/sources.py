@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbsr_base.pixels.images import SUFFIXES
+from wbsr_base.pixels.finding import SUFFIXES
 
 _LONGEST = 200  # characters, which leaves room for suffixes within a file system's 255
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from wbsr_models.loading import default_mode, load_supernet
+from wbsr_models.policy import Routing
 
 from wbsr_arch import ClassSR
 from wbsr_models import ClassSRModel, DynamicUpscaler, WBSRModel
 from wbsr_models.classsr_losses import average_loss, class_loss
-from wbsr_models.loading import default_mode, load_supernet
-from wbsr_models.policy import Routing
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 2}
 NETWORK = {"type": "ClassSR", "backbone": BACKBONE, "widths": [4, 6, 8]}

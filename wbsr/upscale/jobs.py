@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbsr_base.pixels.images import SUFFIXES
+from wbsr_base.pixels.finding import SUFFIXES
 
 
 @dataclass(frozen=True)

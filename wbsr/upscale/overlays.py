@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbsr.upscale.picture import Picture, bicubic, to_tensor
+from wbsr.upscale.picture import bicubic, to_tensor
 from wbsr_arch.subnet import Subnet
+from wbsr_base.pixels.picture import Picture
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.subnet_map import (
     NO_SUBNET_COLOUR,

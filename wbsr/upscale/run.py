@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from wbsr.upscale.jobs import Job
 from wbsr.upscale.overlays import comparison, patches_by_subnet, score_overlay, subnet_overlay
-from wbsr.upscale.picture import Picture, from_tensor, to_tensor
-from wbsr.upscale.reading import read_picture
+from wbsr.upscale.picture import from_tensor, to_tensor
 from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_base.files import write_whole
+from wbsr_base.pixels.picture import Picture
+from wbsr_base.pixels.reading import read_picture
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.upscaler import DynamicUpscaler
 

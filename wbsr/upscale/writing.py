@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wbsr.upscale.picture import Picture, Pixels
 from wbsr_base.files import write_whole
+from wbsr_base.pixels.picture import Picture, Pixels
 
 _FORMATS = {
     ".png": "PNG",
