@@ -203,6 +203,7 @@ def test_a_layout_that_is_not_read_is_named(kind):
             read(data, "in/x.tif")
 
 
+@pytest.mark.filterwarnings("ignore")  # of Pillow, about tags that it skips
 def test_a_tiff_that_was_cut_off_or_spoiled_gives_one_error_at_most():
     random = np.random.default_rng(1)
     kinds = [

@@ -336,10 +336,10 @@ def test_a_picture_is_written_while_the_next_is_upscaled(folder, weights, monkey
         Image.fromarray(pixels()).save(folder / "in" / f"{name}.png")
     began = threading.Event()
 
-    def reading(path):
+    def reading(path, *more):
         if path.name == "b.png":
             began.set()
-        return read_picture(path)
+        return read_picture(path, *more)
 
     def writing(picture, path):
         assert began.wait(timeout=60)

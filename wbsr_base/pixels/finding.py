@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -15,21 +16,26 @@ def images_among(paths: Iterable[Path]) -> list[Path]:
 
 
 def images_below(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
-    """The images in a folder and its subfolders by name; links to folders are followed, each folder once.
+    """The images in a folder and its subfolders by name, hidden ones left out.
+
+    Links to folders are followed, but a folder counts once: at its own place if that is below `folder` too.
 
     Args:
         folder: where to look.
         leave_out: folders that are not entered, resolved.
     """
     found: list[Path] = []
-    seen = set(leave_out)
-    for root, folders, files in os.walk(folder, followlinks=True):
-        here = Path(root)
-        real = here.resolve()
-        if real in seen:  # a link to where we have been
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        found += images_among(here / name for name in files)
+    seen, waiting = set(leave_out), deque([folder])
+    while waiting:
+        for root, folders, files in os.walk(waiting.popleft()):
+            here = Path(root)
+            real = here.resolve()
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            waiting.extend(here / name for name in folders if (here / name).is_symlink())
+            folders[:] = [name for name in folders if not (here / name).is_symlink()]
+            found += images_among(here / name for name in files)
     return sorted(found)
