@@ -26,7 +26,10 @@ def load_supernet(path: str | Path) -> tuple[DynamicNetwork, Metadata]:
     content = load_checkpoint(path)
     metadata = read_metadata(content, path)
     if metadata is None:
-        raise ValueError(f"weights {path} is a stock checkpoint without a `wbsr` entry: train it by WBSRModel first")
+        raise ValueError(
+            f"weights {path} is a stock checkpoint without a `wbsr` entry, such as a single subnet that was exported: "
+            "give the checkpoint of WBSRModel, or what `wbsr export --subnet all` makes of it"
+        )
     arguments = {key: value for key, value in metadata.network.items() if key != "type"}
     try:
         supernet = NETWORKS[metadata.network.get("type", "Supernet")](**arguments)
