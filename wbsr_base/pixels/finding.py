@@ -39,3 +39,15 @@ def images_below(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:
             folders[:] = [name for name in folders if not (here / name).is_symlink()]
             found += images_among(here / name for name in files)
     return sorted(found)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """What `images_below` finds.
+
+    Raises:
+        FileNotFoundError: no image there.
+    """
+    paths = images_below(folder)
+    if not paths:
+        raise FileNotFoundError(f"no image in {folder}: it must hold files ending in {', '.join(sorted(SUFFIXES))}")
+    return paths

@@ -1,4 +1,4 @@
-"""Encoded image bytes to pixels, the same for every source: 8 or 16 bits, three channels, BGR.
+"""The images of a folder, and encoded bytes to pixels, the same for every source: 8 or 16 bits, three channels, BGR.
 
 What is converted, knowingly: grey becomes three equal channels; an alpha channel that is opaque everywhere is dropped;
 palettes become colours; CMYK becomes sRGB by its profile; the EXIF orientation is followed. What is refused, with a
@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbsr_base.pixels.exif import turn_of
+from wbsr_base.pixels.finding import find_images
 from wbsr_base.pixels.opening import DAMAGE, NoPictureError, damaged, open_image
 from wbsr_base.pixels.picture import Picture, Pixels
 from wbsr_base.pixels.png import png_facts
 from wbsr_base.pixels.reading import decode_picture
 
-__all__ = ["Pixels", "check_image", "decode_image", "decode_pixels", "to_float"]
+__all__ = ["Pixels", "check_image", "decode_image", "decode_pixels", "find_images", "to_float"]
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 _ENDINGS = {_JPEG: b"\xff\xd9", _PNG: b"IEND"}
