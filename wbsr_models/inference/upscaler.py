@@ -8,6 +8,8 @@ The output is exactly scale x input for every size, images smaller than a patch 
 from __future__ import annotations
 
 import copy
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.devices import seconds_at
 from wbsr_models.checkpoints.loading import load_supernet, own_policy
 from wbsr_models.inference.costs import CostModel, cost_shares, costs_by_time, costs_by_work
+from wbsr_models.inference.finite import is_finite
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.planner import TilePlan, make_planner
 from wbsr_models.inference.pool import NetworkPool
@@ -29,6 +32,8 @@ from wbsr_models.routing.choice import Choice, Scores
 from wbsr_models.routing.policies import make_policy, with_budget
 from wbsr_models.routing.policy import Policy
 from wbsr_models.routing.profile import Profile
+
+_logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
 
 class DynamicUpscaler:
@@ -62,6 +67,7 @@ class DynamicUpscaler:
             )
         self.pool, self.memory = NetworkPool(network, self.settings), Memory(network, self.settings)
         self.runner = TileRunner(self.pool, self.memory)
+        self._full_precision: DynamicUpscaler | None = None
         self._plan = make_planner(self.patch_size, self.settings)
         self.flops_shares = tuple(network.share(subnet) for subnet in network.subnets)
         self._set_policy(policy)
@@ -107,6 +113,7 @@ class DynamicUpscaler:
     def refresh(self) -> None:
         """Take over the network's weights as they are now, after it was trained further."""
         self.pool.refresh()
+        self._full_precision = None
 
     @torch.no_grad()
     def __call__(self, image: Tensor, budget: float | None = None) -> tuple[Tensor, Report]:
@@ -132,6 +139,8 @@ class DynamicUpscaler:
         choice = self.route(lr)
         plan = self.plan(choice, lr)
         canvas = self.runner(lr, plan)
+        if self.settings.precision != "fp32" and not is_finite(canvas):
+            canvas = self._in_full_precision().runner(lr, plan)
         height, width = lr.shape[-2:]
         run = plan.computed_pixels(self.flops_shares, self._parts(choice))
         patch = min(self.patch_size, height) * min(self.patch_size, width)
@@ -167,6 +176,14 @@ class DynamicUpscaler:
         height, width = lr.shape[-2:]
         room = self.memory.window_pixels(lr, self.patch_size)
         return self._plan(choice, height, width, self._costs, self._parts(choice), room)
+
+    def _in_full_precision(self) -> DynamicUpscaler:
+        """The same in fp32, for images that overflow otherwise."""
+        if self._full_precision is None:
+            settings = replace(self.settings, precision="fp32")
+            self._full_precision = DynamicUpscaler(self.network, self.profile, self.policy, settings)
+        _logger.warning("An image overflowed in %s: it was upscaled in fp32.", self.settings.precision)
+        return self._full_precision
 
     def _parts(self, choice: Choice) -> list[Parts]:
         """How much of each subnet's cost is spent how far around a tile; networks that no patch needs are not made."""
