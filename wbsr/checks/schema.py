@@ -46,9 +46,9 @@ BLOCKS = (
     Block("network_g", ("wbsr_arch.supernet:Supernet",), type="Supernet"),
     Block("network_g", ("wbsr_arch.classsr:ClassSR",), type="ClassSR"),
     Block("datasets:*:hes", ("wbsr_data.hes_options:HESOptions",)),
-    Block("train:supernet", ("wbsr_models.strategy:StrategyOptions",)),
-    Block("train:compute", ("wbsr_models.compute:ComputeOptions",)),
-    Block("train:classsr", ("wbsr_models.classsr_options:ClassSROptions",)),
+    Block("train:supernet", ("wbsr_models.training.strategy:StrategyOptions",)),
+    Block("train:compute", ("wbsr_models.training.compute:ComputeOptions",)),
+    Block("train:classsr", ("wbsr_models.training.classsr_options:ClassSROptions",)),
     Block(
         "train:pixel_opt",
         ("wbsr_losses.bd_loss:BDLoss",),
