@@ -16,7 +16,7 @@ def cut(image: Tensor, tops: Tensor, lefts: Tensor, height: int, width: int) -> 
         width: pixels, at most W.
 
     Returns:
-        (n, C, height, width), channels-last, a copy.
+        (n, C, height, width), a copy; channels-last where the image is.
     """
     (channels, rows, cols), (plane, down, across) = image.shape, image.stride()
     shape, strides = (rows - height + 1, cols - width + 1, height, width, channels), (down, across, down, across, plane)
