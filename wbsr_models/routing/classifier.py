@@ -67,7 +67,7 @@ def ask(router: nn.Module, lr: Tensor, patch_size: int, stride: int) -> Scores:
     """
     rows, cols = (patch_positions(side, patch_size, stride, lr.device) for side in lr.shape[-2:])
     height, width = (min(side, patch_size) for side in lr.shape[-2:])
-    tops, lefts = (side.flatten().split(_BATCH) for side in torch.meshgrid(rows, cols, indexing="ij"))
+    tops, lefts = (torch.split(side.flatten(), _BATCH) for side in torch.meshgrid(rows, cols, indexing="ij"))
     parts = [router(cut(lr, y, x, height, width).float()) for y, x in zip(tops, lefts, strict=True)]
     scores: Scores = torch.cat(parts).reshape(len(rows), len(cols), -1).cpu().numpy()
     return scores
