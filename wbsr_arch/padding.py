@@ -1,8 +1,9 @@
 """Widths rounded up by channels of zeros, which change nothing.
 
-In half precision a GPU multiplies whole blocks of eight channels at once; 36 or 52 channels fall back to slower ways, so
-that 40 and 56 take two thirds of their time. A channel whose weights and bias are zero stays zero through convolutions,
-activations that keep zero, pooling, channel attention and PixelShuffle, and adds nothing to what reads it.
+In half precision a GPU multiplies whole blocks of eight channels at once; 36 or 52 channels fall back to slower ways,
+so that 40 and 56 take two thirds of their time. A channel whose weights and bias are zero stays zero through
+convolutions, activations that keep zero, pooling, channel attention and PixelShuffle, and adds nothing to what reads
+it.
 """
 
 from __future__ import annotations
