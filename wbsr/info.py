@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     from wbsr_base.devices import pick_device
     from wbsr_models.checkpoints.loading import load_supernet
     from wbsr_models.checkpoints.metadata import load_checkpoint, read_metadata
-    from wbsr_models.inference.latency import REPEATS, time_subnets
+    from wbsr_models.inference.timing import REPEATS, time_subnets
 
     path = find_weights(arguments.file)
     content = load_checkpoint(path)

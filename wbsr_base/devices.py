@@ -56,3 +56,10 @@ def keep_freed_blocks() -> bool:
     return mallopt is not None and bool(
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BLOCK) and mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_BLOCK)
     )
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device. Nobody waits until it is there, but what is started on the device after it."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from wbsr_arch import Subnet, Supernet
 from wbsr_models import DynamicUpscaler, EngineSettings, Profile, Routing
 from wbsr_models.checkpoints.metadata import Metadata
-from wbsr_models.inference import costs
+from wbsr_models.inference import upscaler as upscaler_module
+from wbsr_models.inference.costs import SIDES, CostModel
+from wbsr_models.inference.curve import Curve
 from wbsr_models.inference.tiling import plan_tiles
 from wbsr_models.routing.by_budget import _warn_once
 
@@ -144,16 +146,44 @@ def test_a_budget_out_of_range_is_refused(supernet, budget, message):
         DynamicUpscaler(supernet, Profile(16, (0.1,), ((1.0,) * 4,) * 2))(torch.rand(3, 8, 8), budget)
 
 
+def timed(monkeypatch, per_pixel, per_call=0.0):
+    """Seconds of calls that were measured, as if."""
+    curves = tuple(Curve.line(per_call, each) for each in per_pixel)
+    costs = CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * len(curves), True)
+    monkeypatch.setattr(upscaler_module, "measured_costs", lambda *arguments: costs)
+
+
 def test_a_budget_can_count_time_instead_of_flops(supernet, monkeypatch):
-    monkeypatch.setattr(costs, "measured_seconds", lambda network, device, precision: (3.0, 1.0, 4.0, 10.0))
+    timed(monkeypatch, (3.0, 1.0, 4.0, 10.0))
     x = torch.rand(3, 160, 180) * torch.linspace(0, 1, 180)
     routing = Routing("budget", 0.45, cost="latency")
-    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing)
+    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing, EngineSettings(halo=0))
     assert upscaler.cost_shares == (0.3, 0.1, 0.4, 1.0)
     _, report = upscaler(x)
-    assert 0.99 * 0.45 <= report.cost_share <= 0.45
+    assert 0.98 * 0.45 <= report.cost_share <= 0.45
     assert report.cost_share == pytest.approx(np.array(upscaler.cost_shares)[report.choice].mean())
     assert 0 not in report.choice  # subnet 1 is faster and, by the table, better
+
+
+@pytest.mark.parametrize("plan", ["auto", "tiles", "windows"])
+@pytest.mark.parametrize("budget", [0.3, 0.6, 0.9])
+def test_a_budget_in_time_pays_for_halos_and_calls(supernet, monkeypatch, plan, budget):
+    timed(monkeypatch, (1.0, 3.0, 4.0, 10.0), per_call=500.0)
+    x = torch.rand(3, 160, 180) * torch.linspace(0, 1, 180) ** 2
+    routing, settings = Routing("budget", budget, cost="latency"), EngineSettings(plan=plan)
+    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing, settings)
+    report, dense = upscaler(x)[1], float(upscaler.costs.dense[-1](160 * 180))
+    assert 0.5 * budget * dense < report.why[report.plan] <= budget * dense
+    assert report.cost_share < budget
+
+
+def test_a_budget_in_time_that_cannot_be_kept_says_what_the_least_is(supernet, monkeypatch):
+    timed(monkeypatch, (1.0, 3.0, 4.0, 10.0), per_call=2000.0)
+    routing = Routing("budget", 0.2, cost="latency")
+    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing)
+    message = r"budget must be at least 0.4000 on this image, halos and calls included, for it counts time"
+    with pytest.raises(ValueError, match=message):
+        upscaler(torch.rand(3, 20, 20))
 
 
 def test_another_routing_shares_the_networks(supernet):

@@ -274,10 +274,10 @@ def test_networks_are_compiled_where_it_is_asked_for(folder, weights, monkeypatc
     given = ("a.png", "-o", "out", "--overwrite", "--subnet", "w4d2", "--report", "r.json")
     assert run(*given, weights=weights) == 0
     assert not asked
-    assert not json.loads((folder / "r.json").read_text())["settings"]["compile"]
-    assert run(*given, "--compile", weights=weights) == 0
+    assert json.loads((folder / "r.json").read_text())["settings"]["capture"] == "auto"
+    assert run(*given, "--capture", "compile", weights=weights) == 0
     assert asked == [{"dynamic": True}]
-    assert json.loads((folder / "r.json").read_text())["settings"]["compile"]
+    assert json.loads((folder / "r.json").read_text())["settings"]["capture"] == "compile"
 
 
 def test_the_report_counts_patches_and_flops(folder, weights):
