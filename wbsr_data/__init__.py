@@ -6,8 +6,8 @@
     samplings, draws, sampler    shares of the classes; which candidate a draw takes; which draws a rank takes
     crop                         what a draw cuts, and how it turns it
     reader, image_cache, pair_images     the pixels behind it
-    hes_options, hes_dataset     `HESPairedImageDataset`
-    dda/, dda_dataset            `DDAPairedImageDataset`
+    hes/                         `HESPairedImageDataset`, and its block
+    dda/                         `DDAPairedImageDataset`
     training_sets                what their options say of them
     sources, preparation/        from a folder of HR images to pairs
     workers                      work shared out among processes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wbsr_data.draws import DrawPlan
     from wbsr_data.edge import edge_score
     from wbsr_data.gradient import gradient_score, gradient_vector, patch_positions
-    from wbsr_data.hes_dataset import HESPairedImageDataset
+    from wbsr_data.hes.dataset import HESPairedImageDataset
     from wbsr_data.patch_index import IndexSettings, PatchIndex
     from wbsr_data.preparation import prepare
     from wbsr_data.preparation.recipe import Recipe
@@ -65,7 +65,7 @@ _HOMES = {
     "wbsr_data.draws": ["DrawPlan"],
     "wbsr_data.edge": ["edge_score"],
     "wbsr_data.gradient": ["gradient_score", "gradient_vector", "patch_positions"],
-    "wbsr_data.hes_dataset": ["HESPairedImageDataset"],
+    "wbsr_data.hes.dataset": ["HESPairedImageDataset"],
     "wbsr_data.patch_index": ["IndexSettings", "PatchIndex"],
     "wbsr_data.preparation": ["prepare"],
     "wbsr_data.preparation.recipe": ["Recipe"],
