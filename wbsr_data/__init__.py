@@ -1,6 +1,7 @@
 """Difficulty of patches, and hierarchical equalization sampling (paper, section 3.2).
 
     gradient, edge, bilinear     scores of patches
+    flatness                     where nothing happens
     difficulty                   classes by score, and how often each is drawn
     patch_index, index_cache     all candidates of a set of images, and that on disk
     samplings, draws, sampler    shares of the classes; which candidate a draw takes; which draws a rank takes

@@ -25,10 +25,12 @@ from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.planner import TilePlan, make_planner
 from wbsr_models.inference.pool import NetworkPool
 from wbsr_models.inference.report import Report
+from wbsr_models.inference.restoring import restore_flat
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.tile_runner import TileRunner
 from wbsr_models.inference.trimming import WHOLE, Parts
 from wbsr_models.routing.choice import Choice, Scores
+from wbsr_models.routing.flat import mark_flat, spare_flat
 from wbsr_models.routing.policies import make_policy, with_budget
 from wbsr_models.routing.policy import Policy
 from wbsr_models.routing.profile import Profile
@@ -141,6 +143,8 @@ class DynamicUpscaler:
         canvas = self.runner(lr, plan)
         if self.settings.precision != "fp32" and not is_finite(canvas):
             canvas = self._in_full_precision().runner(lr, plan)
+        if self.policy.flat:
+            restore_flat(canvas, lr)
         height, width = lr.shape[-2:]
         run = plan.computed_pixels(self.flops_shares, self._parts(choice))
         patch = min(self.patch_size, height) * min(self.patch_size, width)
@@ -163,9 +167,10 @@ class DynamicUpscaler:
 
     def scores(self, lr: Tensor, patch_size: int | None = None, stride: int | None = None) -> Scores:
         """What the patches of an LR image (C, H, W) are routed by, float32 (rows, cols) or (rows, cols, M): see the
-        policy."""
+        policy. NaN is a flat patch where flat ones are spared."""
         side = patch_size or self.patch_size
-        return self.policy.scores(self.network, lr, side, stride or side)
+        scores = self.policy.scores(self.network, lr, side, stride or side)
+        return mark_flat(scores, lr, side, stride or side) if self.policy.flat else scores
 
     def plan(self, choice: Choice, lr: Tensor) -> TilePlan:
         """What the runner is to do with an LR image (C, H, W), each patch by its chosen subnet at least.
@@ -195,7 +200,7 @@ class DynamicUpscaler:
         subnets, precision = self.network.subnets, self.settings.precision
         self.cost_shares = cost_shares(self.network, self.policy.cost, self.device, precision)
         self.router_share = self.policy.own_share(self.network)
-        self._choose = self.policy.chooser(subnets, self.cost_shares, self.profile)
+        self._choose = spare_flat(self.policy.chooser(subnets, self.cost_shares, self.profile))
         if self.policy.cost == "latency":
             self._costs: CostModel = costs_by_time(self.network, self.device, precision)
         else:
