@@ -1,14 +1,15 @@
 """Difficulty of patches, and hierarchical equalization sampling (paper, section 3.2).
 
     gradient, edge, bilinear     scores of patches
+    flatness                     where nothing happens
     difficulty                   classes by score, and how often each is drawn
     patch_index, index_cache     all candidates of a set of images, and that on disk
     samplings, draws, sampler    shares of the classes; which candidate a draw takes; which draws a rank takes
     crop                         what a draw cuts, and how it turns it
     reader, image_cache, pair_images     the pixels behind it
     hes/                         `HESPairedImageDataset`, and its block
+    resident/                    decoded images that stay in memory, and batches gathered there
     dda/                         `DDAPairedImageDataset`
-    training_sets                what their options say of them
     sources, preparation/        from a folder of HR images to pairs
     workers                      work shared out among processes
 

@@ -101,7 +101,7 @@ def with_budget(policy: Policy, budget: float) -> Policy:
     """Another budget: of the policy's own option if it has one, otherwise of policy `budget`."""
     if takes(policy.name, "budget"):
         return dataclasses.replace(policy, budget=budget)  # type: ignore[call-arg]
-    return Budget(budget, cost=policy.cost)
+    return Budget(budget, cost=policy.cost, flat=policy.flat)
 
 
 def _owner(option: str) -> type[Policy]:

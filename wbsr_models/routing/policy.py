@@ -31,6 +31,8 @@ class Policy:
 
     Args:
         cost: what a subnet costs: its `flops`, or its `latency` as measured on the device.
+        flat: interpolate flat patches, in which nothing differs by more than one level of 8 bits, at no cost, and flat
+            places of the others exactly: white paper stays white.
     """
 
     name: ClassVar[str]
@@ -38,6 +40,7 @@ class Policy:
     on_a_curve: ClassVar[Mapping[str, Any]] = {}  # other defaults, where a test measures it at several values
 
     cost: Cost = "flops"
+    flat: bool = False
 
     @property
     def mode(self) -> str:
