@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbsr_base.pixels.images import find_images
+from wbsr_base.pixels.finding import find_images
 
 _LONGEST = 200  # characters, which leaves room for suffixes within a file system's 255
 

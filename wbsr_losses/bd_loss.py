@@ -8,8 +8,8 @@
 An honest limit: Eq. 14 balances pixel values, and test images are no more balanced in those than training images are.
 Taken literally (`form: gaussian`) with a σ of some size it loses PSNR on flat and on textured patches alike, and the
 author of Balanced MSE, whose closed form this is, advises against it for reconstruction. So the default is the form
-that was measured to cost nothing beside L1: `laplace` with a small b. docs/bdloss.md has the table. `L1Loss` stays one
-word away.
+that was measured to cost nothing beside L1: `laplace` with a small b (docs/findings/bdloss.md). `L1Loss` stays one word
+away.
 
 λ‖θ‖² of Eq. 14 is no option here, since BasicSR gives a loss no weights: `WBSRModel` has `train:weight_penalty`, and
 with Adam it is `weight_decay: 2λ` in `optim_g` (which adds weight_decay · θ to the gradient; that of λ‖θ‖² is 2λθ).

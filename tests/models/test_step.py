@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wbsr_arch import ClassSR, Subnet, Supernet
+from wbsr_losses.mixture import GaussianMixture
 from wbsr_models import ClassSRModel, WBSRModel
 from wbsr_models.training.classsr_losses import average_loss, class_loss
 from wbsr_models.training.compute import Compute, ComputeOptions
@@ -221,6 +222,7 @@ def test_a_stage_of_classsr_is_a_plain_training(stage, compute, tmp_path):
         assert_equal(model, plain)
 
 
+FUSED = {"type": "Adam", "lr": 0.002, "fused": True}  # else Adam reads its own counters, which lie on the CPU anyway
 READS = {  # operators and methods by which the host learns a value, or a shape that depends on values
     *("_local_scalar_dense", "equal", "is_nonzero", "item", "masked_select", "nonzero", "nonzero_static", "unique_dim"),
     *("_unique2", "unique_consecutive", "allclose", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__"),
@@ -284,7 +286,7 @@ def reads(operators, methods):
     ids=str,
 )
 def test_a_step_reads_nothing_on_the_host_before_its_losses_are_logged(train):
-    model = WBSRModel(options(SUPERNET, optim_g={"type": "Adam", "lr": 0.002, "fused": True}, **copy.deepcopy(train)))
+    model = WBSRModel(options(SUPERNET, optim_g=dict(FUSED), **copy.deepcopy(train)))
     model.feed_data(batch(1))  # from which the thresholds of the classes are read, once
     model.optimize_parameters(1)
     with Operators() as operators, Methods() as methods:
@@ -299,9 +301,27 @@ def test_a_step_reads_nothing_on_the_host_before_its_losses_are_logged(train):
     assert {type(value) for value in losses.values()} == {float}
 
 
+def test_neither_does_one_with_bdloss_whose_errors_come_with_the_log(tmp_path):
+    covariances = 0.01 * torch.eye(3).expand(2, 3, 3)
+    GaussianMixture([0.5, 0.5], torch.tensor([[0.2] * 3, [0.7] * 3]), covariances).save(tmp_path / "mixture.json")
+    loss = {"type": "BDLoss", "mixture": str(tmp_path / "mixture.json")}
+    model = WBSRModel(options(SUPERNET, optim_g=dict(FUSED), pixel_opt=loss))
+    model.cri_pix.deferred = True  # as on a GPU
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    broken = batch(2)
+    broken["gt"][0, 0, 0, 0] = torch.nan
+    with Operators() as operators, Methods() as methods:
+        model.feed_data(broken)
+        model.optimize_parameters(2)
+    assert reads(operators, methods) == {}
+    with pytest.raises(ValueError, match="the target must be finite, got 1 values of NaN or infinity"):
+        model.get_current_log()
+
+
 @pytest.mark.parametrize("stage", ["classifier", "joint"])
 def test_a_step_of_classsrs_later_stages_reads_nothing_on_the_host(stage):
-    opt = options(CLASSSR, classsr={"stage": stage}, optim_g={"type": "Adam", "lr": 0.002, "fused": True})
+    opt = options(CLASSSR, classsr={"stage": stage}, optim_g=dict(FUSED))
     opt["path"] = {"resume_state": "branches.state"}  # as if they were trained
     model = ClassSRModel(opt)
     model.feed_data(batch(1))
@@ -314,7 +334,7 @@ def test_a_step_of_classsrs_later_stages_reads_nothing_on_the_host(stage):
 
 @pytest.mark.parametrize("subnet", [SMALL, FULL])
 def test_a_step_adds_few_operators_to_those_of_the_network(subnet, monkeypatch):
-    model = WBSRModel(options(SUPERNET, optim_g={"type": "Adam", "lr": 0.002, "fused": True}))
+    model = WBSRModel(options(SUPERNET, optim_g=dict(FUSED)))
     monkeypatch.setattr("wbsr_models.wbsr_model.draw_subnets", lambda *_: [subnet])
     model.feed_data(batch(1))
     model.optimize_parameters(1)

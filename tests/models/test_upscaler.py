@@ -1,5 +1,6 @@
 """Dynamic inference writes every pixel once, at the right place, by the right subnet, for every image size."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -275,3 +276,21 @@ def test_cpu_and_gpu_agree_on_routing_and_output(supernet):
     found, found_report = DynamicUpscaler(on_gpu.cuda(), KNOWN)(x.cuda())
     assert np.array_equal(found_report.choice, report.choice)
     assert torch.allclose(found.cpu(), sr, atol=1e-2)
+
+
+@pytest.mark.parametrize("plan", ["tiles", "dense"])
+def test_an_image_that_overflows_in_half_precision_is_upscaled_in_full(supernet, caplog, plan):
+    large = copy.deepcopy(supernet)
+    with torch.no_grad():
+        large.get_parameter("conv_first.weight").mul_(4e5)
+        large.get_parameter("conv_last.weight").mul_(1e-6)
+    x = torch.rand(3, 40, 24)
+    full, _ = DynamicUpscaler(large, KNOWN, "full", EngineSettings(plan=plan))(x)
+    half = DynamicUpscaler(large, KNOWN, "full", EngineSettings(plan=plan, precision="fp16"))
+    assert full.isfinite().all()
+    for _ in range(2):
+        assert torch.equal(half(x)[0], full)
+    assert "An image overflowed in fp16: it was upscaled in fp32." in caplog.messages
+    caplog.clear()
+    assert half(0 * x)[0].isfinite().all()
+    assert not caplog.messages

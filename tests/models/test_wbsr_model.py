@@ -286,6 +286,27 @@ def test_the_settings_of_the_engine_reach_validation():
         WBSRModel(opt).make_upscaler()(model.lq)
 
 
+def test_the_validations_of_a_training_share_one_upscaler_that_follows_the_weights(monkeypatch):
+    from wbsr_models.inference import pool
+
+    looked = []
+    find = pool.find_head
+    monkeypatch.setattr(pool, "find_head", lambda *arguments: looked.append(1) or find(*arguments))
+    opt = options(ema_decay=0.5)
+    opt["val"] = {"dynamic": {"routing": "full"}}
+    torch.manual_seed(0)
+    model, outputs = WBSRModel(opt), []
+    for iteration in (1, 2):
+        step(model, iteration)
+        model.feed_data(batch(1))
+        model.test()
+        expected = DynamicUpscaler(model.net_g_ema, 8, "full")(model.lq)[0]
+        assert torch.equal(model.output, expected)
+        outputs.append(model.output)
+    assert not torch.equal(*outputs)
+    assert len(looked) == 1 + 2  # by the model once, and by each of the two that are compared with
+
+
 def test_the_protocol_of_classsr_leaves_the_same_borders_out_of_sr_and_hr():
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "protocol": "classsr"}}

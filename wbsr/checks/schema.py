@@ -165,10 +165,9 @@ def _object_schema(classes: Sequence[type], exact: Mapping[str, Any]) -> dict[st
 
 def _arguments(cls: type) -> dict[str, tuple[Any, Any]]:
     """By argument of a constructor, a dataclass's too: its type, and its default or `inspect.Parameter.empty`."""
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    hints = get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)  # type: ignore[misc]
     made: dict[str, Any] = {}
     if dataclasses.is_dataclass(cls):
-        hints = get_type_hints(cls)
         for field in dataclasses.fields(cls):
             if field.default_factory is not dataclasses.MISSING:
                 made[field.name] = field.default_factory()

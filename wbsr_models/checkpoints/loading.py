@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from wbsr_arch.classsr import ClassSR
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.supernet import Supernet
@@ -24,7 +26,10 @@ def load_supernet(path: str | Path) -> tuple[DynamicNetwork, Metadata]:
     content = load_checkpoint(path)
     metadata = read_metadata(content, path)
     if metadata is None:
-        raise ValueError(f"weights {path} is a stock checkpoint without a `wbsr` entry: train it by WBSRModel first")
+        raise ValueError(
+            f"weights {path} is a stock checkpoint without a `wbsr` entry, such as a single subnet that was exported: "
+            "give the checkpoint of WBSRModel, or what `wbsr export --subnet all` makes of it"
+        )
     arguments = {key: value for key, value in metadata.network.items() if key != "type"}
     try:
         supernet = NETWORKS[metadata.network.get("type", "Supernet")](**arguments)
@@ -38,7 +43,22 @@ def load_supernet(path: str | Path) -> tuple[DynamicNetwork, Metadata]:
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise ValueError(f"weights {path} don't fit the network that their `wbsr` entry describes: {first}") from error
+    check_finite(supernet.state_dict(), path)
     return supernet.eval(), metadata
+
+
+def check_finite(weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse weights that are no numbers: they make every picture black.
+
+    Raises:
+        ValueError: NaN or infinity; it names the first tensor that holds some.
+    """
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise ValueError(
+                f"weights {path}: {name} holds what is no finite number, so their training diverged, or they "
+                "overflowed in half precision: take an earlier checkpoint"
+            )
 
 
 def own_policy(network: DynamicNetwork, metadata: Metadata) -> Policy:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,7 @@ from wbsr_base.devices import seconds_at
 from wbsr_models.checkpoints.loading import load_supernet, own_policy
 from wbsr_models.inference.capture import Captures
 from wbsr_models.inference.costs import CostModel, costs_by_work
+from wbsr_models.inference.finite import is_finite
 from wbsr_models.inference.in_time import largest_share
 from wbsr_models.inference.latency import measured_costs
 from wbsr_models.inference.memory import Memory
@@ -42,6 +44,8 @@ from wbsr_models.routing.choice import Choice, Scores
 from wbsr_models.routing.policies import make_policy, with_budget
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
+
+_logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
 _SHARES_AT = {"cpu": 64**2, "cuda": 256**2}  # LR pixels of the dense run by which subnets' times are compared
 
@@ -77,6 +81,7 @@ class DynamicUpscaler:
             )
         self.pool, self.memory = NetworkPool(network, self.settings), Memory(network, self.settings)
         self.runner = TileRunner(self.pool, self.memory)
+        self._full_precision: DynamicUpscaler | None = None
         captured = math.inf if self.settings.capture == "graphs" else 0.0
         self.windows = WindowRunner(self.pool, self.memory, Captures([captured] * len(network.subnets)))
         self._known_costs: dict[bool, CostModel] = {}  # by whether they were measured
@@ -124,6 +129,7 @@ class DynamicUpscaler:
     def refresh(self) -> None:
         """Take over the network's weights as they are now, after it was trained further."""
         self.pool.refresh()
+        self._full_precision = None
 
     @torch.no_grad()
     def __call__(self, image: Tensor, budget: float | None = None) -> tuple[Tensor, Report]:
@@ -147,7 +153,9 @@ class DynamicUpscaler:
         start = seconds_at(image.device)
         lr = image.reshape(image.shape[-3:])
         choice, plan, why = self._routed(lr)
-        canvas = self.windows(lr, plan) if isinstance(plan, WindowPlan) else self.runner(lr, plan)
+        canvas = self._run(lr, plan)
+        if self.settings.precision != "fp32" and not is_finite(canvas):
+            canvas = self._in_full_precision()._run(lr, plan)
         height, width = lr.shape[-2:]
         run = plan.computed_pixels(self.flops_shares, lambda: self._parts(choice))
         patch = min(self.patch_size, height) * min(self.patch_size, width)
@@ -232,6 +240,18 @@ class DynamicUpscaler:
             policy.budget,
             dense,
         )
+
+    def _run(self, lr: Tensor, plan: Plan) -> Tensor:
+        """The result of a plan, (C, scale H, scale W)."""
+        return self.windows(lr, plan) if isinstance(plan, WindowPlan) else self.runner(lr, plan)
+
+    def _in_full_precision(self) -> DynamicUpscaler:
+        """The same in fp32, for images that overflow otherwise."""
+        if self._full_precision is None:
+            settings = replace(self.settings, precision="fp32")
+            self._full_precision = DynamicUpscaler(self.network, self.profile, self.policy, settings)
+        _logger.warning("An image overflowed in %s: it was upscaled in fp32.", self.settings.precision)
+        return self._full_precision
 
     def _parts(self, choice: Choice) -> list[Parts]:
         """How much of each subnet's cost is spent how far around a tile; networks that no patch needs are not made."""
