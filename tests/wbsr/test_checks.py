@@ -9,8 +9,6 @@ import torch
 
 from wbsr import compat
 from wbsr.checks import check_options
-from wbsr.checks.schema import BLOCKS, own_keys
-from wbsr.checks.spelling import check_spelling
 
 NO_GPU = torch.cuda.device_count() == 0
 
@@ -54,7 +52,7 @@ def test_correct_options_pass(check):
     ("changes", "message"),
     [
         ({"name": DELETE}, "key name is missing"),
-        ({"name": 7}, "name must be a text, got 7"),
+        ({"name": 7}, "name must be a text that can name a folder, .*got 7"),
         ({"network_g": DELETE}, "block network_g is missing"),
         (
             {"path__pretrian_network_g": None},
@@ -63,15 +61,15 @@ def test_correct_options_pass(check):
         ({"path__cache": "somewhere"}, "path: unknown key 'cache'"),
         ({"path__pretrain_network_q": "x.pth"}, "path: unknown key 'pretrain_network_q'"),
         ({"logger__use_tb_logger": DELETE}, "key logger:use_tb_logger is missing"),
-        ({"logger__print_freq": 0}, "logger:print_freq must be above 0, got 0"),
+        ({"logger__print_freq": 0}, "logger:print_freq must be a whole number above 0, got 0"),
         ({"logger__wandb": {"project": "p"}, "logger__use_tb_logger": False}, "wandb:project needs"),
         ({"val__save_img": DELETE}, "key val:save_img is missing"),
-        ({"val__val_freq": "often"}, "val:val_freq must be a number, got 'often'"),
+        ({"val__val_freq": "often"}, "val:val_freq must be a whole number above 0, got 'often'"),
         ({"train__total_iter": DELETE}, "key train:total_iter is missing"),
         ({"datasets__train": DELETE}, "key datasets:train is missing"),
         ({"datasets__test": {}}, "datasets: unknown key 'test': wbsr train takes train, val"),
         ({"datasets__train__name": DELETE}, "key datasets:train:name is missing"),
-        ({"datasets__train__batch_size_per_gpu": 0}, "batch_size_per_gpu must be above 0"),
+        ({"datasets__train__batch_size_per_gpu": 0}, "batch_size_per_gpu must be a whole number above 0, got 0"),
         ({"datasets__train__num_worker_per_gpu": -1}, "num_worker_per_gpu must be a whole number from 0"),
         ({"datasets__train__persistent_workers": True}, "persistent_workers needs num_worker_per_gpu of 1"),
         ({"datasets__train__prefetch_mode": "gpu"}, "prefetch_mode must be cpu, cuda or ~"),
@@ -99,62 +97,6 @@ def test_a_test_needs_val_suffix_when_it_saves_images(check):
 def test_a_name_with_debug_is_warned_about(check, caplog):
     check(name="no_debugging")
     assert "contains 'debug'" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train__ema_deacy": 0.9}, "train:ema_deacy .* did you mean train:ema_decay"),
-        ({"val__metric": {}}, "val:metric .* did you mean val:metrics"),
-        ({"datasets__train__use_hfilp": True}, "datasets:train:use_hfilp .* did you mean datasets:train:use_hflip"),
-        ({"manual_sed": 1}, "manual_sed .* did you mean manual_seed"),
-    ],
-)
-def test_slips_of_the_pen(check, changes, message):
-    with pytest.raises(ValueError, match=message):
-        check(**changes)
-
-
-def test_keys_of_other_models_and_datasets_are_no_slips(check):
-    check(train__optim_d={"type": "Adam", "lr": 1e-4}, train__my_own=3, datasets__train__dataroot_gt_2="x")
-    check(datasets__train__res=64)  # one letter off `hes`, but no block
-
-
-OURS = [(place, key) for place in ("train", "val", "datasets:*") for key in own_keys(place)]
-
-
-def test_every_block_of_ours_has_a_known_place():
-    places = {block.where for block in BLOCKS if not block.type}
-    assert places == {f"{place}:{key}" for place, key in OURS}
-    assert {"train:compute", "train:weight_penalty", "train:classsr", "datasets:*:hes", "val:dynamic"} <= places
-
-
-def slips(word):
-    """All words that a hand makes of `word` by a letter left out, doubled, hit beside, or two changed."""
-    for at in range(len(word)):
-        yield word[:at] + word[at + 1 :]
-        yield word[:at] + word[at] + word[at:]
-        yield word[:at] + "q" + word[at + 1 :]
-        yield word[:at] + word[at : at + 2][::-1] + word[at + 2 :]
-    yield word + "q"
-
-
-@pytest.mark.parametrize(("place", "key"), OURS)
-def test_each_block_of_ours_misspelt_by_one_letter_is_found(place, key):
-    found = []
-    for slip in set(slips(key)) - {key}:
-        opt = {"datasets": {"train": {}}}
-        block = opt["datasets"]["train"] if place == "datasets:*" else opt.setdefault(place, {})
-        block[slip] = 1e-8 if key == "weight_penalty" else {}
-        with pytest.raises(ValueError, match=rf"{slip} is no key .*: did you mean \S*:{key}\?"):
-            check_spelling(opt)
-        found.append(slip)
-    assert len(found) > 3 * len(key) - 3
-
-
-@pytest.mark.parametrize("word", ["dyn", "amic", "dynamo", "dynamics2", "supernets_of_mine", "net"])
-def test_words_that_are_farther_off_are_others(word):
-    check_spelling({"datasets": {}, "train": {word: {}}, "val": {word: {}}})
 
 
 @pytest.mark.parametrize(
@@ -231,7 +173,7 @@ def test_a_cosine_schedule_over_the_whole_training_passes(check):
             "dataroot_gt: there is no folder data/hrr .*: did you mean 'hr'",
         ),
         ({"datasets__val__dataroot_lq": "elsewhere/lr"}, "datasets:val:dataroot_lq: there is no folder elsewhere/lr"),
-        ({"datasets__train__dataroot_gt": 5}, "dataroot_gt must be a path, got 5"),
+        ({"datasets__train__dataroot_gt": 5}, "dataroot_gt must be a path, or ~ .*, got 5"),
         ({"datasets__train__meta_info_file": "m.txt"}, "meta_info_file: there is no file m.txt"),
         ({"datasets__train__io_backend": {"type": "dsik"}}, "io_backend:type must be disk, lmdb or memcached"),
         ({"datasets__train__io_backend": {"type": "lmdb"}}, "LMDB folder's name to end in .lmdb"),

@@ -101,13 +101,8 @@ def test_two_types_of_a_block_stand_side_by_side():
     assert kinds == ["Supernet", "ClassSR"]
 
 
-UNDESCRIBED = {"val:dynamic": "its docstring has no `Args:` yet"}
-
-
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"{block.where} {block.type}" for block in BLOCKS])
-def test_every_key_has_a_description(block, request):
-    if block.where in UNDESCRIBED:
-        request.applymarker(pytest.mark.xfail(reason=UNDESCRIBED[block.where], strict=True))
+def test_every_key_has_a_description(block):
     place = schema([block])
     for part in block.where.split(":"):
         place = place["additionalProperties"] if part == "*" else place["properties"][part]

@@ -8,6 +8,7 @@ plugin reads is left open.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -68,6 +69,18 @@ def own_keys(where: str, blocks: Sequence[Block] = BLOCKS) -> list[str]:
     """The keys of a block of BasicSR that are ours alone: `supernet` and others for `train`, `hes` for `datasets:*`."""
     places = [(block.where.rpartition(":"), block.type) for block in blocks]
     return [key for (parent, _, key), kind in places if parent == where and not kind]
+
+
+@functools.cache
+def own_options(blocks: tuple[Block, ...] = BLOCKS) -> dict[str, set[str]]:
+    """The keys of each of our blocks that is ours alone, by its place."""
+    found: dict[str, set[str]] = {}
+    for block in blocks:
+        if block.made_from and not block.type:
+            names = [name for made in block.made_from for name in _arguments(_load(made))]
+            policies = _policy_options(_load(block.policies)) if block.policies else {}
+            found[block.where] = {*names, *policies}
+    return found
 
 
 def schema_text() -> str:
@@ -165,10 +178,10 @@ def _object_schema(classes: Sequence[type], exact: Mapping[str, Any]) -> dict[st
 
 def _arguments(cls: type) -> dict[str, tuple[Any, Any]]:
     """By argument of a constructor, a dataclass's too: its type, and its default or `inspect.Parameter.empty`."""
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    is_dataclass = dataclasses.is_dataclass(cls)  # its constructor's hints may name what its module does not
+    hints = get_type_hints(cls if is_dataclass else cls.__init__)  # type: ignore[misc]
     made: dict[str, Any] = {}
-    if dataclasses.is_dataclass(cls):
-        hints = get_type_hints(cls)
+    if is_dataclass:
         for field in dataclasses.fields(cls):
             if field.default_factory is not dataclasses.MISSING:
                 made[field.name] = field.default_factory()

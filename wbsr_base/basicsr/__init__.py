@@ -22,6 +22,7 @@ from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import FileClient, bgr2ycbcr, get_root_logger, img2tensor, imwrite, registry, tensor2img
 from basicsr.utils.dist_util import get_dist_info
+from basicsr.utils.logger import initialized_logger
 from basicsr.utils.matlab_functions import imresize
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
@@ -44,6 +45,7 @@ __all__ = [
     "img2tensor",
     "imresize",
     "imwrite",
+    "initialized_logger",
     "lr_scheduler",
     "registry",
     "tensor2img",
