@@ -186,6 +186,94 @@ def test_files(check, changes, message):
         check(**changes)
 
 
+def test_backends_take_their_own_options_alone(check):
+    with pytest.raises(ValueError, match="datasets:train:io_backend: disk takes no option 'db_path'"):
+        check(datasets__train__io_backend={"type": "disk", "db_path": "data/hr"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "m.txt is empty: it must name one image a line"),
+        ("00.png\n\n", "line 2 of m.txt is blank"),
+        ("\ufeff00.png\n", "begins with a byte-order mark"),
+        ("00.png (32,32,3)\n04.png\n", "line 2 of m.txt names 04.png, but there is no data/hr/04.png"),
+        ("00 a.png\n", "names 00, but there is no data/hr/00 .*ends at the first space"),
+    ],
+)
+@pytest.mark.parametrize("phase", ["train", "val"])
+def test_meta_files(check, tmp_path, phase, text, message):
+    (tmp_path / "m.txt").write_text(text, encoding="utf-8")
+    with pytest.raises((ValueError, FileNotFoundError), match=f"datasets:{phase}:meta_info_file: .*{message}"):
+        check(**{f"datasets__{phase}__meta_info_file": "m.txt"})
+    (tmp_path / "m.txt").write_text("00.png (32,32,3) 1\n01.png", encoding="utf-8")
+    check(**{f"datasets__{phase}__meta_info_file": "m.txt"})
+
+
+def test_names_that_do_not_pair_up_are_told_with_what_would(check, tmp_path):
+    for path in (tmp_path / "data/lr").iterdir():
+        path.rename(path.with_name(f"{path.stem}x2.png"))
+    with pytest.raises(ValueError, match=r"there is 00x2.png, so write filename_tmpl: '\{\}x2'"):
+        check()
+    check(datasets__train__filename_tmpl="{}x2", datasets__val__filename_tmpl="{}x2")
+
+
+def test_endings_that_differ_are_told(check, tmp_path):
+    path = tmp_path / "data/lr/01.png"
+    path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(ValueError, match=r"for \S*hr/01.png there must be \S*lr/01.png: .*ends otherwise \(01.jpg\)"):
+        check()
+
+
+def test_images_in_subfolders_alone_are_told(check, tmp_path):
+    folder = tmp_path / "data/hr"
+    (folder / "below").mkdir()
+    for path in folder.glob("*.png"):
+        path.rename(folder / "below" / path.name)
+    with pytest.raises(FileNotFoundError, match="data/hr holds no files: its images are in folders, such as below"):
+        check()
+
+
+def single(kind="SingleImageDataset"):
+    return {"name": "single", "type": kind, "dataroot_lq": "data/lr", "io_backend": {"type": "disk"}}
+
+
+@pytest.mark.parametrize(("is_train", "where"), [(True, "val"), (False, "test_2")])
+def test_metrics_need_hr_images(check, is_train, where):
+    with pytest.raises(
+        ValueError, match=f"val:metrics:psnr: calculate_psnr compares with HR images, which datasets:{where} .*does not"
+    ):
+        check(is_train, **{f"datasets__{where}": single()})
+
+
+def test_metrics_that_look_at_one_image_need_none(check):
+    niqe = {"niqe": {"type": "calculate_niqe", "crop_border": 0}}
+    check(is_train=False, datasets__test_2=single(), val__metrics=niqe)
+    check(datasets__val=single(), val__metrics=None)
+
+
+def test_two_results_of_one_name_are_told_before(check, tmp_path):
+    for folder in ("hr", "lr"):
+        image = cv2.imread(str(tmp_path / f"data/{folder}/01.png"))
+        cv2.imwrite(str(tmp_path / f"data/{folder}/01.bmp"), image)
+    with pytest.raises(ValueError, match=r"01.bmp and 01.png in data/lr would both be saved as 01"):
+        check(is_train=False)
+    check(is_train=False, val__save_img=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"datasets__train__gt_size": 15}, "datasets:train:gt_size must be a multiple of the scale 2, got 15"),
+        ({"datasets__train__gt_size": 64}, r"hr/\d+.png can't be read as these options ask: .*smaller than patch size"),
+        ({"datasets__train__mean": [0.5, 0.5, 0.5]}, r"hr/\d+.png can't be read as these options ask"),
+    ],
+)
+def test_training_pairs_are_tried(check, changes, message):
+    with pytest.raises(ValueError, match=message):
+        check(**changes)
+
+
 def test_folders_that_are_empty_or_do_not_pair_up(check, tmp_path):
     (tmp_path / "data" / "hr" / "00.png").unlink()
     with pytest.raises(ValueError, match=r"data/hr holds 2 files and data/lr 3: .* each HR image needs its LR image"):
@@ -219,7 +307,9 @@ def test_validation_pairs_whose_sizes_differ_are_both_named(check, tmp_path, is_
 
 def test_validation_images_may_have_a_rest_that_basicsr_cuts_off(check, tmp_path):
     cv2.imwrite(str(tmp_path / "data/hr/01.png"), np.zeros((33, 33, 3), np.uint8))
-    check()
+    check(is_train=False)
+    with pytest.raises(ValueError, match=r"datasets:train: \S*hr/01.png can't be read .*Scale mismatches"):
+        check()  # BasicSR does not cut in a training
 
 
 def test_a_damaged_validation_image_is_named(check, tmp_path):
@@ -231,7 +321,7 @@ def test_a_damaged_validation_image_is_named(check, tmp_path):
 
 def test_a_validation_image_without_its_partner_is_told(check, tmp_path):
     (tmp_path / "data/lr/02.png").rename(tmp_path / "data/lr/03.png")
-    with pytest.raises(ValueError, match=r"datasets:val: .*Every HR image needs its LR image"):
+    with pytest.raises(ValueError, match=r"Every HR image needs its LR image: for \S*hr/02.png .* \S*lr/02.png"):
         check()
 
 
@@ -240,4 +330,4 @@ def test_a_validation_image_too_small_for_a_metric_is_named(check, tmp_path):
         cv2.imwrite(str(tmp_path / f"data/{name}/01.png"), np.zeros((*size, 3), np.uint8))
     with pytest.raises(ValueError, match=r"hr/01.png must be at least 15 pixels .* for calculate_ssim, got 14 x 30"):
         check()
-    check(val__metrics__ssim=DELETE)
+    check(is_train=False, val__metrics__ssim=DELETE)

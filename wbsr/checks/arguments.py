@@ -9,6 +9,7 @@ from typing import Any
 from wbsr.checks.kinds import FLAG, SIZE, TEXT, Kind, is_list, list_of, number, one_of, whole
 from wbsr_base.options import suggest
 
+_MOST = 4096  # blocks, groups, heads and the like
 _ARGUMENTS = {  # by name, where the default does not say it
     **dict.fromkeys(("num_in_ch", "num_out_ch", "num_feat", "num_grow_ch", "in_chans", "upscale"), SIZE),
     "crop_border": whole(0),
@@ -89,7 +90,7 @@ def _kind_of(name: str, default: Any) -> Kind | None:
     if isinstance(default, bool):
         return FLAG
     if isinstance(default, int):
-        return whole(0) if name.startswith("num_") else number()
+        return whole(0, _MOST) if name.startswith("num_") else number()
     if isinstance(default, float):
         return number()
     if isinstance(default, str):

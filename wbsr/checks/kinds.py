@@ -36,7 +36,7 @@ class Kind:
         """
         try:
             fits = self.fits(value)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, LookupError, AttributeError):
             fits = False
         if not fits:
             raise ValueError(f"{where} must be {self.rule}, got {shown(value)}{self.remedy}")

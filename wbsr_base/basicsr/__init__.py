@@ -16,6 +16,7 @@ from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.data import build_dataloader
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.losses.loss_util import weight_reduce_loss
 from basicsr.models import lr_scheduler
 from basicsr.models.base_model import BaseModel
@@ -37,6 +38,7 @@ __all__ = [
     "MSRResNet",
     "PairedImageDataset",
     "SRModel",
+    "SingleImageDataset",
     "bgr2ycbcr",
     "build_dataloader",
     "build_network",
