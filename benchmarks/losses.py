@@ -75,10 +75,7 @@ def losses(device: str) -> dict[str, Loss]:
     found: dict[str, Loss] = {"L1": F.l1_loss, "MSE": F.mse_loss}
     forms: dict[str, dict[str, Any]] = {
         "gaussian": {"form": "gaussian"},
-        "gaussian, per channel": {"form": "gaussian", "per_channel": True},
         "gaussian, residual": {"form": "gaussian", "y": "residual", "scale": SCALE},
-        "gaussian, estimated sigma": {"form": "gaussian", "noise_sigma": "estimated"},
-        "gaussian, learned sigma": {"form": "gaussian", "noise_sigma": "learned"},
         "laplace": {"form": "laplace"},
         "weighted, texture": {"form": "weighted", "y": "texture"},
     }

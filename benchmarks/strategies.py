@@ -32,9 +32,7 @@ from tqdm import tqdm
 
 from wbsr_arch.supernet import Supernet
 from wbsr_base.devices import keep_freed_blocks
-from wbsr_data.difficulty import thresholds
-from wbsr_data.gradient import gradient_score
-from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
+from wbsr_models.training.strategy import StrategyOptions, draw_subnets
 
 ARMS = {
     "random": StrategyOptions("random"),
@@ -43,19 +41,17 @@ ARMS = {
     "random, full first 10 %": StrategyOptions("random", full_first=0.1),
     "random, full first 25 %": StrategyOptions("random", full_first=0.25),
     "random, full first 50 %": StrategyOptions("random", full_first=0.5),
-    "random, match": StrategyOptions("random", match=True),
     "sandwich, 1": StrategyOptions("sandwich", 1),
     "sandwich, 1, p = 1": StrategyOptions("sandwich", 1, power=1.0),
     "sandwich, 2": StrategyOptions("sandwich", 2),
     "all": StrategyOptions("all"),
     "sandwich, 1, distillation 1": StrategyOptions("sandwich", 1, distillation=1.0),
-    "sandwich, 1, match": StrategyOptions("sandwich", 1, match=True),
     "full network alone": None,
 }
 REFERENCE = "random"
 SETTING = ("arm", "seed", "budget", "backbone", "scale", "warmup", "rate")
 COUNTS = ("steps", "CPU s")  # of a run's training: what the same FLOPs come to
-BATCH, PATCH, CLASSES, CROP = 8, 16, 10, 128
+BATCH, PATCH, CROP = 8, 16, 128
 LAYOUT = torch.channels_last  # by an eighth faster here
 
 
@@ -70,7 +66,6 @@ def train(
     arm: StrategyOptions | None,
     rate: float,
     pairs: list[Pair],
-    limits: Tensor,
     seed: int,
     budget: float,
     warmup: float,
@@ -86,7 +81,7 @@ def train(
             rise = min(1.0, (spent + 1) / (warmup * budget + 1))
             group["lr"] = rate * rise * 0.5 * (1 + math.cos(math.pi * spent / budget))
         subnets = [net.full] if arm is None else draw_subnets(arm, net.flops, seed, step, spent / budget)
-        train_step(net, subnets, arm or StrategyOptions(), next(stream), limits, optimizer)
+        train_step(net, subnets, arm or StrategyOptions(), next(stream), optimizer)
         spent, step = spent + sum(map(net.share, subnets)), step + 1
     return step
 
@@ -96,19 +91,14 @@ def train_step(
     subnets: list[Any],
     arm: StrategyOptions,
     batch: Pair,
-    limits: Tensor,
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """One step of `WBSRModel`, without BasicSR around it."""
     lr, hr = batch
     optimizer.zero_grad()
     teacher: Tensor | None = None
-    classes = torch.bucketize(gradient_score(lr, PATCH).flatten(), limits, right=True) + 1
     for subnet in reversed(subnets):
         output = net(lr, subnet)
-        if arm.match and subnet != net.full:
-            number, total = net.subnets.index(subnet), len(net.subnets)
-            output = weigh_gradients(output, match_weights(classes, number, CLASSES, total, arm.mismatch))
         loss = F.l1_loss(output, hr)
         if arm.distillation and teacher is not None:
             loss = loss + arm.distillation * F.l1_loss(output, teacher)
@@ -135,12 +125,6 @@ def _centre(lr: Tensor, hr: Tensor, scale: int) -> Pair:
     top, left = (max(0, side - CROP) // 2 for side in lr.shape[1:])
     bottom, right = top + CROP, left + CROP
     return lr[:, top:bottom, left:right], hr[:, top * scale : bottom * scale, left * scale : right * scale]
-
-
-def class_limits(pairs: list[Pair]) -> Tensor:
-    """Thresholds of ten difficulty classes of equal size over the training images."""
-    scores = [gradient_score(lr.float() / 255, PATCH).flatten() for lr, _ in pairs]
-    return torch.from_numpy(thresholds(torch.cat(scores).numpy(), CLASSES))
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -212,10 +196,9 @@ def main() -> None:
     if todo:
         pairs = read_pairs(options.data / "train_hr", options.scale, options.images)
         test = [pair for name in ("Set5", "Set14") for pair in read_pairs(options.data / name, options.scale)]
-        limits = class_limits(pairs)
     for arm, rate, seed in tqdm(todo, desc="training", unit="run"):
         start, net = time.process_time(), make_supernet(options.backbone, options.scale, seed)
-        steps = train(net, ARMS[arm], rate, pairs, limits, seed, options.budget, options.warmup)
+        steps = train(net, ARMS[arm], rate, pairs, seed, options.budget, options.warmup)
         setting = {"arm": arm, "seed": seed, "rate": rate, **asked}
         counts = dict(zip(COUNTS, (steps, time.process_time() - start), strict=True))
         rows.append({**setting, **counts, **evaluate(net, test)})

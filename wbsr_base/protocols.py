@@ -9,6 +9,7 @@ AddsToTrainingState   a model, or a training set, says more in the training stat
 ChecksOptions         a registered class checks its block of an option file
 DeclaresOptions       a registered class says which keys it reads
 NeedsLR               a loss looks at the LR image
+ChecksLater           a loss notes what goes wrong, and says so when it is asked
 """
 
 from __future__ import annotations
@@ -144,4 +145,16 @@ class NeedsLR(Protocol):
     @property
     def needs_lq(self) -> bool:
         """Whether it does, with the options it has."""
+        ...
+
+
+@runtime_checkable
+class ChecksLater(Protocol):
+    """A loss that notes what goes wrong where its tensors are, since the host would have to wait to see it."""
+
+    def check(self) -> None:
+        """Raise what went wrong since the last call.
+
+        `hooks/checking.py` calls it at each log line, and before a checkpoint is written.
+        """
         ...

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbsr_base.pixels.images import SUFFIXES
+from wbsr_base.pixels.images import find_images
 
 _LONGEST = 200  # characters, which leaves room for suffixes within a file system's 255
 
@@ -45,13 +45,7 @@ def find_sources(folder: Path) -> list[Source]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}: point --hr at a folder of HR images")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-    if not paths:
-        raise FileNotFoundError(f"no image in {folder}: it must hold files ending in {', '.join(sorted(SUFFIXES))}")
+    paths = find_images(folder)
     names = [path.relative_to(folder).as_posix() for path in paths]
     return [Source(*each) for each in zip(paths, names, safe_keys(names), strict=True)]
 

@@ -5,7 +5,8 @@
     residual, texture                   what is balanced beside pixel values
     pixels, fit                         the mixture fitted to a folder of HR images
     functional, importance              the losses as pure functions, and as weights
-    noise, likelihood                   σ: fixed, estimated or learned
+    densities, tabulated                what they ask of the mixture, worked out once
+    finite                              which number made a loss NaN or infinite
     bd_loss, options                    `BDLoss`, registered with BasicSR
 
 Importing this package inside a BasicSR program registers `BDLoss`; otherwise nothing heavy is loaded until it is used.
@@ -18,9 +19,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bd_loss import BDLoss
-    from .fit import fit_mixture
-    from .mixture import GaussianMixture
+    from wbsr_losses.bd_loss import BDLoss
+    from wbsr_losses.fit import fit_mixture
+    from wbsr_losses.mixture import GaussianMixture
 
 __all__ = ["BDLoss", "GaussianMixture", "fit_mixture"]
 

@@ -8,8 +8,8 @@
 An honest limit: Eq. 14 balances pixel values, and test images are no more balanced in those than training images are.
 Taken literally (`form: gaussian`) with a σ of some size it loses PSNR on flat and on textured patches alike, and the
 author of Balanced MSE, whose closed form this is, advises against it for reconstruction. So the default is the form
-that was measured to cost nothing beside L1: `laplace` with a small b. docs/bdloss.md has the table. `L1Loss` stays one
-word away.
+that was measured to cost nothing beside L1: `laplace` with a small b (docs/findings/bdloss.md). `L1Loss` stays one word
+away.
 
 λ‖θ‖² of Eq. 14 is no option here, since BasicSR gives a loss no weights: `WBSRModel` has `train:weight_penalty`, and
 with Adam it is `weight_decay: 2λ` in `optim_g` (which adds weight_decay · θ to the gradient; that of λ‖θ‖² is 2λθ).
@@ -26,16 +26,15 @@ from torch import nn
 
 from wbsr_base.basicsr import LOSS_REGISTRY, weight_reduce_loss
 from wbsr_base.options import parse
-
-from .fit import fit_mixture
-from .functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo
-from .importance import ImportanceWeights
-from .likelihood import gaussian_likelihood, laplace_likelihood
-from .mixture import GaussianMixture, working_precision
-from .noise import Noise
-from .options import BDLossOptions
-from .residual import bicubic_base
-from .texture import local_texture
+from wbsr_losses.densities import GaussianDensity, LaplaceDensity
+from wbsr_losses.finite import NOTES, blame, notes
+from wbsr_losses.fit import fit_mixture
+from wbsr_losses.functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_monte_carlo
+from wbsr_losses.importance import ImportanceWeights
+from wbsr_losses.mixture import GaussianMixture, working_precision
+from wbsr_losses.options import BDLossOptions
+from wbsr_losses.residual import bicubic_base
+from wbsr_losses.texture import local_texture
 
 CHANNELS = 3
 DEFAULT_SAMPLES = 64
@@ -45,6 +44,10 @@ DEFAULT_STRENGTH = 0.25
 @LOSS_REGISTRY.register()
 class BDLoss(nn.Module):
     """Balanced Diversity Loss on RGB images of range 0-1.
+
+    On a CPU a loss that is not finite is an error at once. Elsewhere the host would have to wait for the device at
+    every step to see that: there `forward` reads nothing back, and `check` (`wbsr_base.protocols.ChecksLater`) raises
+    what the first bad step would have raised; BasicSR's models call it at each log line and before they save.
 
     Args:
         loss_weight: factor of the loss.
@@ -56,13 +59,12 @@ class BDLoss(nn.Module):
         y: what is balanced: `pixel` (colours, the paper), `residual` (HR minus the bicubically upsampled LR image), or
             `texture` (for `weighted`: RMS gradient over cells of 16 x 16 HR pixels).
         scale: (residual) by which HR is larger than LR.
-        noise_sigma: σ, the noise of the prediction in pixel values; for `laplace` its b. Larger balances more. Or
-            `estimated` from the errors of the training, or `learned` (by `WBSRModel`).
+        noise_sigma: σ, the noise of the prediction in pixel values, at least 1e-5; for `laplace` its b. Larger balances
+            more.
         strength: (weighted) α in 0..1: a target counts p_train^-α; 0.25 where not given.
-        per_channel: (gaussian) balance each channel by itself instead of colours; `laplace` always does.
         dataroot_gt: folder or LMDB of HR images, to fit the mixture to. Exactly one of this and `mixture`.
         mixture: path of a file that `GaussianMixture.save` wrote.
-        components: (dataroot_gt) number of Gaussians, or `bic` to choose it from the data.
+        components: (dataroot_gt) number of Gaussians.
         covariance: (dataroot_gt) `full`, `diagonal` or `spherical`.
         samples: (monte_carlo) how many targets of the batch the integral is taken over; 64 where not given.
         seed: of the fit, and of the monte_carlo draws.
@@ -72,7 +74,13 @@ class BDLoss(nn.Module):
         TypeError: an unknown option, or a value of another type.
         ValueError: a value that breaks a rule.
         FileNotFoundError: the folder or the file is missing.
+
+    Attributes:
+        deferred: leave the errors to `check` on a CPU too, as in a step that is recorded or tested.
     """
+
+    deferred: bool = False
+    noted: torch.Tensor
 
     def __init__(
         self,
@@ -81,12 +89,11 @@ class BDLoss(nn.Module):
         form: str = "laplace",
         y: str = "pixel",
         scale: int | None = None,
-        noise_sigma: float | str = 0.01,
+        noise_sigma: float = 0.01,
         strength: float | None = None,
-        per_channel: bool = False,
         dataroot_gt: Path | str | None = None,
         mixture: Path | str | None = None,
-        components: int | str = 8,
+        components: int = 8,
         covariance: str = "full",
         samples: int | None = None,
         seed: int = 0,
@@ -96,11 +103,11 @@ class BDLoss(nn.Module):
         super().__init__()
         self.options = options = parse(BDLossOptions, given, "BDLoss")
         self.mixture = _mixture(options)
-        self.noise = Noise(options.noise_sigma, power=1 if options.form == "laplace" else 2)
-        if options.form == "weighted" and self.mixture is not None:
-            strength = DEFAULT_STRENGTH if options.strength is None else options.strength
-            self.importance = ImportanceWeights(self.mixture, self.noise.value(), strength)
+        if self.mixture is not None:
+            self.balance = _balance(options, self.mixture)
+            self.mixture.register_load_state_dict_post_hook(self.balance.work_out)  # type: ignore[no-untyped-call]
         self.generator = torch.Generator().manual_seed(options.seed)
+        self.register_buffer("noted", torch.zeros(NOTES, dtype=torch.float64), persistent=False)
 
     @property
     def needs_lq(self) -> bool:
@@ -127,54 +134,62 @@ class BDLoss(nn.Module):
             a scalar, or (N, 3, H, W) for reduction `none`.
 
         Raises:
-            ValueError: other shapes, or numbers that are not finite; the culprit is named.
+            ValueError: other shapes; on a CPU also numbers that are not finite; the culprit is named. Elsewhere `check`
+                names it.
         """
         _check_shapes(pred, target, weight)
+        target = target.to(pred.device)
         with torch.autocast(pred.device.type, enabled=False):
-            pred_, target_ = working_precision(pred), working_precision(target).to(pred.device)
+            pred_, target_ = working_precision(pred), working_precision(target)
             if self.options.scale is not None:
                 base = bicubic_base(target_, self.options.scale, lq)
                 pred_, target_ = pred_ - base, target_ - base
             loss = weight_reduce_loss(self._elements(pred_, target_), weight, self.options.reduction)
-            loss = self.options.loss_weight * loss + self._of_sigma(pred_, target_)
-        if not torch.isfinite(loss).all():
-            _blame(pred, target, weight)
+            loss = self.options.loss_weight * loss
+        if self.deferred or loss.device.type != "cpu":
+            self._note(notes(loss, pred, target, weight))
+        elif not torch.isfinite(loss).all():
+            blame(notes(loss, pred, target, weight).tolist())
         return cast(torch.Tensor, loss)
+
+    def check(self) -> None:
+        """Read what was noted since the last check, and forget it; the host waits for the device once.
+
+        Raises:
+            ValueError: a loss was not finite; the culprit of the first one is named.
+        """
+        noted = self.noted.tolist()
+        self.noted.zero_()
+        if noted[0]:
+            blame(noted)
 
     def extra_repr(self) -> str:
         """What `print` shows."""
         return ", ".join(f"{key}={value!r}" for key, value in asdict(self.options).items() if value is not None)
 
+    def _note(self, now: torch.Tensor) -> None:
+        """Keep the first notes that say something; in place, so that a recorded step goes on writing them."""
+        self.noted = self.noted.to(now.device)
+        self.noted.copy_(torch.where(self.noted[0] > 0, self.noted, now))
+
     def _elements(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         options = self.options
-        if torch.is_grad_enabled() and pred.requires_grad:
-            self.noise.observe(pred - target)
-        sigma = self.noise.value()
+        sigma = options.noise_sigma
         if self.mixture is None:
             samples = self._draw(target, options.samples or DEFAULT_SAMPLES)
             return bd_loss_monte_carlo(pred, target, samples, sigma)
         if options.form == "weighted":
-            weights: torch.Tensor = self.importance(local_texture(target))
+            weights: torch.Tensor = self.balance(local_texture(target))
             return weights * (pred - target).abs()
-        if options.form == "laplace":
-            return bd_loss_laplace(pred, target, self.mixture, sigma)
-        return bd_loss_gaussian(pred, target, self.mixture, sigma, options.per_channel)
-
-    def _of_sigma(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor | float:
-        """0, with the gradient of Eq. 14 in a σ that is learned."""
-        if self.noise.setting != "learned" or self.mixture is None or not torch.is_grad_enabled():
-            return 0.0
-        sigma = self.noise.sigma()
-        if self.options.form == "laplace":
-            likelihood = laplace_likelihood(target - pred, pred, self.mixture, sigma)
-        else:
-            likelihood = gaussian_likelihood(target - pred, pred, self.mixture, sigma, self.options.per_channel)
-        return (likelihood - likelihood.detach()).float()
+        in_closed_form = bd_loss_laplace if options.form == "laplace" else bd_loss_gaussian
+        return in_closed_form(pred, target, self.mixture, sigma, self.balance)
 
     def _draw(self, target: torch.Tensor, count: int) -> torch.Tensor:
-        """Pixels of the targets (count, 3), drawn with the loss's own generator."""
+        """Pixels of the targets (count, 3), drawn with the loss's own generator, on their device."""
         pixels = target.detach().movedim(1, -1).reshape(-1, CHANNELS)
-        return pixels[torch.randint(len(pixels), (count,), generator=self.generator).to(pixels.device)]
+        if self.generator.device != pixels.device:
+            self.generator = torch.Generator(pixels.device).manual_seed(self.options.seed)
+        return pixels[torch.randint(len(pixels), (count,), generator=self.generator, device=pixels.device)]
 
 
 def _mixture(options: BDLossOptions) -> GaussianMixture | None:
@@ -199,6 +214,15 @@ def _mixture(options: BDLossOptions) -> GaussianMixture | None:
     return mixture
 
 
+def _balance(options: BDLossOptions, mixture: GaussianMixture) -> GaussianDensity | LaplaceDensity | ImportanceWeights:
+    """What is worked out of the mixture once."""
+    if options.form == "weighted":
+        strength = DEFAULT_STRENGTH if options.strength is None else options.strength
+        return ImportanceWeights(mixture, options.noise_sigma, strength)
+    density = LaplaceDensity if options.form == "laplace" else GaussianDensity
+    return density(mixture, options.noise_sigma)
+
+
 def _check_shapes(pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> None:
     if pred.shape != target.shape:
         came = f"{tuple(pred.shape)} and {tuple(target.shape)}"
@@ -212,19 +236,3 @@ def _check_shapes(pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
             raise ValueError(f"the {name} must be floating point of range 0-1, got {tensor.dtype}: divide it by 255")
     if weight is not None and weight.shape not in {pred.shape, (pred.shape[0], 1, *pred.shape[2:])}:
         raise ValueError(f"weight must be (N, 1 or {CHANNELS}, H, W) as {tuple(pred.shape)}, got {tuple(weight.shape)}")
-
-
-def _blame(pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> None:
-    """Raise an error that names what made the loss non-finite."""
-    for name, tensor in (("prediction", pred), ("target", target), ("weight", weight)):
-        if tensor is not None and not torch.isfinite(tensor).all():
-            count = int((~torch.isfinite(tensor)).sum())
-            remedy = "check the HR images" if name == "target" else "lower the learning rate or clip the gradient"
-            raise ValueError(f"the {name} must be finite, got {count} values of NaN or infinity: {remedy}")
-    if weight is not None and weight.sum() == 0:
-        raise ValueError("the weight must not sum to 0, which reduction mean divides by: leave out such a batch")
-    largest = pred.detach().abs().max().item()
-    raise ValueError(
-        f"the loss is not finite, with predictions up to {largest:.3g} where 0-1 is meant: training has diverged, "
-        "lower the learning rate"
-    )

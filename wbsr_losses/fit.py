@@ -18,17 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .mixture import GaussianMixture
-from .pixels import ImageList, Measure, list_images, sample_pixels
+from wbsr_losses.mixture import GaussianMixture
+from wbsr_losses.pixels import ImageList, Measure, list_images, sample_pixels
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger("basicsr.wbsr_losses")  # reaches the log file where BasicSR runs
 
 CACHE = Path(".cache/wbsr")
 COVARIANCE_FLOOR = (1 / 255) ** 2  # one grey level; keeps a component of one colour (saturated white) from collapsing
-BIC_CHOICES = (1, 2, 4, 6, 8, 12, 16)
-BIC_SAMPLES = 20_000  # enough to choose by; all samples would take minutes
 MOST_SAMPLES = 1_000_000
-RECIPE = 1  # to be raised when the same images and settings would give another mixture
+RECIPE = 2  # to be raised when the same images and settings would give another mixture
 
 SKLEARN_NAMES = {"full": "full", "diagonal": "diag", "spherical": "spherical"}
 
@@ -38,7 +36,7 @@ Covariance = Literal["full", "diagonal", "spherical"]
 
 def fit_mixture(
     root: str | Path,
-    components: int | Literal["bic"] = 8,
+    components: int = 8,
     covariance: Covariance = "full",
     max_samples: int = 100_000,
     seed: int = 0,
@@ -53,7 +51,7 @@ def fit_mixture(
 
     Args:
         root: folder of images, or LMDB made by BasicSR.
-        components: L, or "bic" to choose it among 1 to 16 by the Bayesian information criterion.
+        components: L, the number of Gaussians, at least 1.
         covariance: shape of Σ_i: any ("full"), "diagonal", or one number ("spherical").
         max_samples: how many pixels to draw, at most 1,000,000.
         seed: of the draw and of the fit.
@@ -75,7 +73,7 @@ def fit_mixture(
     if cache and (found := _from_cache(file)) is not None:
         return found
     pixels = sample_pixels(images, max_samples, seed, y, scale)
-    if components != "bic" and len(pixels) < components:
+    if len(pixels) < components:
         raise ValueError(f"max_samples must be at least components = {components}, got {len(pixels)} pixels: raise it")
     mixture = _fit(pixels, components, covariance, seed)
     if cache:
@@ -83,35 +81,17 @@ def fit_mixture(
     return mixture
 
 
-def _check(components: int | str, covariance: str, max_samples: int) -> None:
-    if components != "bic" and not (isinstance(components, int) and components >= 1):
-        raise ValueError(f"components must be a whole number of at least 1, or 'bic', got {components!r}")
+def _check(components: int, covariance: str, max_samples: int) -> None:
+    if not (isinstance(components, int) and components >= 1):
+        raise ValueError(f"components must be a whole number of at least 1, got {components!r}")
     if covariance not in SKLEARN_NAMES:
         raise ValueError(f"covariance must be one of {', '.join(SKLEARN_NAMES)}, got {covariance!r}")
     if not 1 <= max_samples <= MOST_SAMPLES:
         raise ValueError(f"max_samples must be in 1..{MOST_SAMPLES}, got {max_samples}")
 
 
-def _fit(pixels: Pixels, components: int | Literal["bic"], covariance: Covariance, seed: int) -> GaussianMixture:
-    if components == "bic":
-        components = _choose(pixels, covariance, seed)
-    return _expectation_maximisation(pixels, components, covariance, seed)[1]
-
-
-def _choose(pixels: Pixels, covariance: Covariance, seed: int) -> int:
-    """The number of components with the best criterion on a part of the pixels."""
-    from tqdm import tqdm
-
-    some = np.random.default_rng(seed).permutation(pixels)[:BIC_SAMPLES]
-    choices = [n for n in BIC_CHOICES if n <= len(some)]
-    progress = tqdm(choices, desc="choosing the number of components", unit="fit", leave=False)
-    return int(min(progress, key=lambda n: _expectation_maximisation(some, n, covariance, seed)[0]))
-
-
-def _expectation_maximisation(
-    pixels: Pixels, components: int, covariance: Covariance, seed: int
-) -> tuple[float, GaussianMixture]:
-    """The criterion (less is better), and the mixture."""
+def _fit(pixels: Pixels, components: int, covariance: Covariance, seed: int) -> GaussianMixture:
+    """Expectation maximisation."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture as Estimator
 
@@ -121,8 +101,7 @@ def _expectation_maximisation(
         warnings.simplefilter("ignore", ConvergenceWarning)
         estimator.fit(pixels)
     arrays = (estimator.weights_, estimator.means_, _full(estimator.covariances_, pixels.shape[1]))
-    mixture = GaussianMixture(*(torch.from_numpy(array).float() for array in arrays))
-    return float(estimator.bic(pixels)), mixture
+    return GaussianMixture(*(torch.from_numpy(array).float() for array in arrays))
 
 
 def _full(covariances: Pixels, dimension: int) -> Pixels:
@@ -143,7 +122,7 @@ def _from_cache(file: Path) -> GaussianMixture | None:
     try:
         return GaussianMixture.load(file)
     except (OSError, ValueError) as error:
-        logger.warning("fitting the mixture again: the cached one can't be used: %s", error)
+        _logger.warning("fitting the mixture again: the cached one can't be used: %s", error)
         return None
 
 
@@ -151,4 +130,4 @@ def _to_cache(mixture: GaussianMixture, file: Path) -> None:
     try:
         mixture.save(file)
     except OSError as error:
-        logger.warning("the mixture can't be cached, and will be fitted again next time: %s", error)
+        _logger.warning("the mixture can't be cached, and will be fitted again next time: %s", error)

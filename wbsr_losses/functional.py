@@ -14,8 +14,8 @@ The loss is scaled so that the first term is plain MSE or L1, and constants are 
     monte_carlo   as gaussian, with the integral as the mean over targets of the batch (Balanced MSE's BMC)
     weighted      w(t)·|y - ŷ|₁/D, balancing the texture t of y by weights (`importance`)
 
-The gaussian scale for `per_channel` is the same with D = 1. The first three tend to MSE (L1) in value and gradient as
-σ → 0. For y the residual, pass prediction and target minus the bicubic base.
+The first three tend to MSE (L1) in value and gradient as σ → 0. For y the residual, pass prediction and target minus
+the bicubic base.
 The paper calls the first term "a probability form of L1" while its Eq. 9 is Gaussian: hence both forms.
 
 Every function takes images (N, 3, H, W) in RGB, range 0-1 (predictions may leave it), float32 or float64, and returns
@@ -26,16 +26,19 @@ is not positive, or a mixture or samples of another dimension than the images, i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
-from .gaussian_density import gaussian_log_density, spheres_log_density
-from .laplace_density import laplace_log_density
-from .mixture import GaussianMixture
+from wbsr_losses.gaussian_density import gaussian_log_density, spheres_log_density
+from wbsr_losses.laplace_density import laplace_log_density
+from wbsr_losses.mixture import GaussianMixture
+
+Density = Callable[[torch.Tensor], torch.Tensor]
 
 
 def bd_loss_gaussian(
-    pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, sigma: float, per_channel: bool = False
+    pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, sigma: float, density: Density | None = None
 ) -> torch.Tensor:
     """Eq. 14 as printed.
 
@@ -44,27 +47,21 @@ def bd_loss_gaussian(
         target: y (N, 3, H, W).
         mixture: p_train(y), of dimension 3.
         sigma: σ > 0.
-        per_channel: balance each channel by itself, under the mixture's marginals, instead of colours.
+        density: `GaussianDensity(mixture, sigma)`, where it was made ready for many calls.
     """
     _check(pred, mixture.dimension, sigma)
     flat = pred.flatten(2)
-    noisy = mixture.noisy_covariances(sigma**2)
-    if per_channel:
-        parts = [
-            gaussian_log_density(
-                flat[:, c : c + 1], mixture.weights, mixture.means[:, c : c + 1], noisy[:, c : c + 1, c : c + 1]
-            )
-            for c in range(mixture.dimension)
-        ]
-        log_density = torch.stack(parts, 1)
-        scale = 2 * sigma**2
-    else:
+    if density is None:
+        noisy = mixture.noisy_covariances(sigma**2)
         log_density = gaussian_log_density(flat, mixture.weights, mixture.means, noisy)
-        scale = 2 * sigma**2 / mixture.dimension
-    return (pred - target).square() + scale * _as_images(log_density, pred)
+    else:
+        log_density = density(flat)
+    return (pred - target).square() + 2 * sigma**2 / mixture.dimension * _as_images(log_density, pred)
 
 
-def bd_loss_laplace(pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, scale: float) -> torch.Tensor:
+def bd_loss_laplace(
+    pred: torch.Tensor, target: torch.Tensor, mixture: GaussianMixture, scale: float, density: Density | None = None
+) -> torch.Tensor:
     """Eq. 14 for Laplace noise, per channel, under the mixture's marginals: L1 plus its balancing term.
 
     Args:
@@ -72,10 +69,14 @@ def bd_loss_laplace(pred: torch.Tensor, target: torch.Tensor, mixture: GaussianM
         target: y (N, 3, H, W).
         mixture: p_train(y), of dimension 3.
         scale: b > 0, the noise's mean absolute value.
+        density: `LaplaceDensity(mixture, scale)`, a table that is as exact, where it was made ready for many calls.
     """
     _check(pred, mixture.dimension, scale)
-    stds = mixture.covariances.diagonal(dim1=-2, dim2=-1).sqrt()
-    log_density = laplace_log_density(pred.flatten(2), mixture.weights, mixture.means.T, stds.T, scale)
+    flat = pred.flatten(2)
+    if density is None:
+        log_density = laplace_log_density(flat, mixture.weights, mixture.means.T, mixture.stds.T, scale)
+    else:
+        log_density = density(flat)
     return (pred - target).abs() + scale * _as_images(log_density, pred)
 
 

@@ -19,9 +19,9 @@ import math
 import torch
 from torch.nn import functional as F
 
-from .blocks import blocks
-from .shares import value_and_shares
-from .slope import with_slope
+from wbsr_losses.blocks import blocks
+from wbsr_losses.shares import value_and_shares
+from wbsr_losses.slope import with_slope
 
 
 def gaussian_log_density(
@@ -38,21 +38,40 @@ def gaussian_log_density(
     Returns:
         log-densities (N, P).
     """
+    return factored_log_density(x, *factors(weights, means, covariances))
+
+
+def factors(
+    weights: torch.Tensor, means: torch.Tensor, covariances: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `factored_log_density` takes beside `x`, in float64; arguments as for `gaussian_log_density`.
+
+    Returns:
+        log_scale: the log-density at μ times φ (L, 1).
+        rows: A / √2 of (1, x), row by row (D, L, 1 + D).
+        pulls: -S⁻¹ of (1, x), column by column ((1 + D) · D, L).
+    """
     dimension = means.shape[1]
     factor = torch.linalg.cholesky_ex(covariances.detach().double()).L
     eye = torch.eye(dimension, dtype=torch.float64, device=factor.device).expand_as(factor)
     whiten = torch.linalg.solve_triangular(factor, eye, upper=False)  # A (L, D, D)
     whiten = torch.cat([-whiten @ means.detach().double()[..., None], whiten], -1)  # (L, D, 1 + D), of (1, x)
     log_scale = weights.detach().double().log() + whiten.diagonal(1, -2, -1).log().sum(-1)
-    log_scale = (log_scale - 0.5 * dimension * math.log(2 * math.pi))[:, None].to(x)
-    pulls = whiten[..., 1:].mT @ whiten  # (L, D, 1 + D)
-    pulls = -pulls.permute(2, 1, 0).flatten(0, 1).to(x)  # ((1 + D) · D, L)
-    rows = (whiten / math.sqrt(2)).transpose(0, 1).to(x)  # (D, L, 1 + D)
+    log_scale = (log_scale - 0.5 * dimension * math.log(2 * math.pi))[:, None]
+    pulls = -(whiten[..., 1:].mT @ whiten).permute(2, 1, 0).flatten(0, 1)
+    return log_scale, (whiten / math.sqrt(2)).transpose(0, 1), pulls
+
+
+def factored_log_density(
+    x: torch.Tensor, log_scale: torch.Tensor, rows: torch.Tensor, pulls: torch.Tensor
+) -> torch.Tensor:
+    """`gaussian_log_density` of the points `x`, from what `factors` returned."""
+    log_scale, rows, pulls = (numbers.to(x) for numbers in (log_scale, rows, pulls))
 
     def work(x: torch.Tensor, wanted: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         value = x.new_empty(x.shape[0], x.shape[2])
         slope = torch.empty_like(x) if wanted else None
-        for n, p in blocks(x, 3 * len(weights)):
+        for n, p in blocks(x, 3 * len(log_scale)):
             points = F.pad(x[n, :, p], (0, 0, 1, 0), value=1.0)  # (n, 1 + D, p)
             value[n, p], shares = value_and_shares(_log_parts(points, rows, log_scale), 1)
             if slope is not None:

@@ -11,11 +11,13 @@ the prediction wherever p_train is steep, on smooth patches first of all, weight
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from .gaussian_density import gaussian_log_density
-from .mixture import GaussianMixture
+from wbsr_losses.gaussian_density import gaussian_log_density
+from wbsr_losses.mixture import GaussianMixture
 
 STEPS = 2048  # of the table, per unit: a step is a small part of the smallest σ
 LEAST_SIGMA = 0.005
@@ -23,7 +25,7 @@ REACH = 1.0  # textures lie in 0..1.4, hardly ever above 0.5
 
 
 class ImportanceWeights(nn.Module):
-    """w(t) as a table, one row for each channel; data, so a buffer.
+    """w(t) as a table, one row for each channel, made once and again by `work_out`, as the `densities` are.
 
     Args:
         mixture: p_train(t), of D channels; they are taken each by itself.
@@ -42,11 +44,17 @@ class ImportanceWeights(nn.Module):
             raise ValueError(f"noise_sigma must be at least {LEAST_SIGMA} for form: weighted, got {sigma}")
         if not 0 <= strength <= 1:
             raise ValueError(f"strength must be in 0..1, got {strength}")
+        self.sigma, self.strength = sigma, strength
+        self.work_out(mixture)
+
+    def work_out(self, mixture: GaussianMixture, _loaded: Any = None) -> None:
+        """Take the mixture's numbers as they are; `_loaded` is what PyTorch tells a hook after loading them."""
         values = torch.linspace(-REACH, REACH, int(2 * REACH * STEPS) + 1, dtype=torch.float64)
-        log_weights = -strength * _log_marginals(values, mixture, sigma)
+        values = values.to(mixture.means.device)
+        log_weights = -self.strength * _log_marginals(values, mixture, self.sigma)
         density = _log_marginals(values, mixture, 0.0).exp()
         mean = (density * log_weights.exp()).sum(1, keepdim=True) / density.sum(1, keepdim=True)
-        self.register_buffer("table", (log_weights.exp() / mean).float())
+        self.register_buffer("table", (log_weights.exp() / mean).float(), persistent=False)
 
     def forward(self, measure: Tensor) -> Tensor:
         """w of every element of the measures (N, D, H, W), with mean 1 over p_train."""

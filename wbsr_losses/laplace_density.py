@@ -18,19 +18,17 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
-from .blocks import blocks
-from .log_erfcx import log_erfcx
-from .shares import EXP_FLOOR, value_and_shares
-from .slope import with_slope
-from .tabulated import tabulated
+from wbsr_losses.blocks import blocks
+from wbsr_losses.log_erfcx import log_erfcx
+from wbsr_losses.shares import EXP_FLOOR, value_and_shares
+from wbsr_losses.slope import with_slope
 
 TEMPORARIES = 8  # arrays that `_block` holds at once
 
 
-def laplace_log_density(
-    x: torch.Tensor, weights: torch.Tensor, means: torch.Tensor, stds: torch.Tensor, scale: float
-) -> torch.Tensor:
+def laplace_log_density(x: Tensor, weights: Tensor, means: Tensor, stds: Tensor, scale: float) -> Tensor:
     """log Σ_i φ_i (Laplace_b * N(μ_i, s_i²))(x) per channel, differentiable once, with respect to `x` alone.
 
     Args:
@@ -43,21 +41,20 @@ def laplace_log_density(
     Returns:
         log-densities (N, C, P).
     """
+    return with_slope(x, lambda x, _: value_and_slope(x, weights, means, stds, scale))
+
+
+def value_and_slope(x: Tensor, weights: Tensor, means: Tensor, stds: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """The log-density and its derivative (N, C, P); arguments as for `laplace_log_density`."""
     log_scale = weights.detach().double().log() - math.log(2 * scale)
-
-    def work(x: torch.Tensor, wanted: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        parts = (log_scale[:, None].to(x), means.detach()[..., None].to(x), stds.detach()[..., None].to(x), scale)
-        value, slope = torch.empty_like(x), torch.empty_like(x)
-        for n, p in blocks(x, TEMPORARIES * means.numel()):
-            value[n, :, p], slope[n, :, p] = _block(x[n, :, p], *parts)
-        return value, slope
-
-    return with_slope(x, tabulated(work, stds.min().item()))
+    parts = (log_scale[:, None].to(x), means.detach()[..., None].to(x), stds.detach()[..., None].to(x), scale)
+    value, slope = torch.empty_like(x), torch.empty_like(x)
+    for n, p in blocks(x, TEMPORARIES * means.numel()):
+        value[n, :, p], slope[n, :, p] = _block(x[n, :, p], *parts)
+    return value, slope
 
 
-def _block(
-    x: torch.Tensor, log_scale: torch.Tensor, centre: torch.Tensor, spread: torch.Tensor, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _block(x: Tensor, log_scale: Tensor, centre: Tensor, spread: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Value and slope (n, C, p) of the values x (n, C, p)."""
     offset = x[:, :, None] - centre  # (n, C, L, p)
     distance = offset.abs()

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from . import mixture_file
-from .gaussian_density import gaussian_log_density
+from wbsr_losses import mixture_file
+from wbsr_losses.gaussian_density import gaussian_log_density
 
 Numbers = torch.Tensor | Sequence[object]
 
@@ -55,6 +55,11 @@ class GaussianMixture(nn.Module):
     def dimension(self) -> int:
         """D, the length of a point; 3 for RGB."""
         return self.means.shape[1]
+
+    @property
+    def stds(self) -> torch.Tensor:
+        """s (L, D), the standard deviations of every component in each dimension by itself."""
+        return self.covariances.diagonal(dim1=-2, dim2=-1).sqrt()
 
     def log_prob(self, x: torch.Tensor, noise_variance: float = 0.0) -> torch.Tensor:
         """log Σ_i φ_i N(x; μ_i, Σ_i + σ²I), the mixture seen through Gaussian noise.

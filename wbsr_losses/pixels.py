@@ -1,8 +1,7 @@
 """Pixels drawn from the HR images of a folder or LMDB, or residuals or textures there: a sample of p_train(y).
 
 BasicSR draws one patch from each image per epoch, whatever its size; so every image gives the same number of pixels.
-Images are read just as BasicSR's training reads them (8-bit BGR by OpenCV): grey images become three equal channels,
-an alpha channel is dropped, 16-bit images are scaled to 8 bits.
+Images are those that the data sets take (`wbsr_base.pixels.images`), 16-bit ones at the nearest 8-bit level.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+from wbsr_base.pixels.bicubic import to_8_bits
+from wbsr_base.pixels.images import decode_pixels, find_images
 
 WINDOW = 512  # residuals and textures are worked out in one square of so many pixels: large images cost no more
 
@@ -53,12 +53,12 @@ def list_images(root: str | Path) -> ImageList:
         if not meta.is_file():
             raise FileNotFoundError(f"the LMDB {root} must hold meta_info.txt: make it with BasicSR's LMDB script")
         names = sorted(line.split(" ")[0].rsplit(".", 1)[0] for line in meta.read_text().splitlines() if line.strip())
+        if not names:
+            raise FileNotFoundError(f"no image in {root}: its meta_info.txt lists none: make the LMDB again")
         files = [meta, root / "data.mdb"]
     else:
-        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+        files = find_images(root)
         names = [p.relative_to(root).as_posix() for p in files]
-    if not names:
-        raise FileNotFoundError(f"no image in {root}: it must hold files ending in {', '.join(sorted(EXTENSIONS))}")
     stats = [(p.relative_to(root).as_posix(), p.stat()) for p in files]
     return ImageList(root, tuple(names), tuple((name, s.st_size, s.st_mtime_ns) for name, s in stats))
 
@@ -79,7 +79,8 @@ def sample_pixels(
         RGB values (n, 3), in 0-1 (residuals: in -1..1; textures: (n, 1)), with n at most `count`.
 
     Raises:
-        ValueError: an image can't be decoded or is smaller than `scale`, or an LMDB lacks a key; it is named.
+        ValueError: an image can't be decoded, is partly transparent or smaller than `scale`, or an LMDB lacks a key; it
+            is named.
         OSError: a file can't be read.
     """
     from tqdm import tqdm
@@ -92,7 +93,7 @@ def sample_pixels(
     drawn = []
     with _reader(images.root) as read:
         for name in tqdm(names, desc="sampling HR pixels", unit="image", leave=False):
-            image = _decode(read(name), f"{images.root}/{name}")
+            image = to_8_bits(decode_pixels(read(name), f"{images.root}/{name}"))
             values = image if y == "pixel" else _measured(image, scale, rng, f"{images.root}/{name}")
             pixels = values.reshape(-1, values.shape[-1])
             drawn.append(pixels[rng.integers(len(pixels), size=share)])
@@ -118,25 +119,14 @@ def _reader(root: Path) -> Iterator[Read]:
         yield read
 
 
-def _decode(content: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """BGR image (H, W, 3)."""
-    import cv2
-
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    if image is None:
-        raise ValueError(f"the image {name} can't be read: it is damaged or no image; repair or remove it")
-    pixels: npt.NDArray[np.uint8] = image
-    return pixels
-
-
 def _measured(
     image: npt.NDArray[np.uint8], scale: int | None, rng: np.random.Generator, name: str
 ) -> npt.NDArray[np.float32]:
     """Residual (H, W, 3), BGR, of a random square of the image; without a scale its texture (H, W, 1)."""
     import torch
 
-    from .residual import bicubic_base
-    from .texture import local_texture
+    from wbsr_losses.residual import bicubic_base
+    from wbsr_losses.texture import local_texture
 
     unit = scale or 1
     height, width = (min(side, WINDOW) // unit * unit for side in image.shape[:2])

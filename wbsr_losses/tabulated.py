@@ -1,70 +1,109 @@
-"""A function of one number, worked out on a grid and read off between its points.
+"""A function of one number, worked out once on a grid and read off between its points.
 
 A batch has a million values and the range of colours some thousand steps, so what is dear to work out for each value is
-cheap to look up. Between grid points stands the cubic that has the function's value and slope at both: with a step of
-an eighth of the narrowest component its error is that of float32. Values beyond the grid are worked out themselves.
+cheap to look up. The grid is spaced as floating-point numbers are: of
+
+    u = 1 + |x - 1/2| / 2
+
+every octave has the same number of cells, so the leading bits of u say the cell. Within the first octave, x in
+-1.5..2.5, where colours and residuals are and whatever is narrow, all cells are equally fine; a tail of any length
+takes few. In a cell stands the cubic that has the function's value and slope at both edges: with cells of an eighth of
+the scale at which the function changes, its error is that of float32. Beyond `reach` the function must go on in a
+straight line, as the log of an exponential tail does.
+
+Looking a value up asks nothing of the host, whatever the value.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from .blocks import blocks
-from .slope import Work
+from wbsr_losses.blocks import blocks
 
-LOW, HIGH = -1.0, 2.0  # pixel values are in 0..1, residuals in -1..1
-STEPS_PER_WIDTH = 8
-MOST_STEPS = 1 << 16
-WORTH = 4  # a table is made for so many values per grid point
+Function = Callable[[Tensor], tuple[Tensor, Tensor]]  # of x (1, C, P), float64: values and slopes (1, C, P)
+
+CENTRE, HALF = 0.5, 2.0  # of the first octave
+PER_WIDTH = 8  # cells
+MANTISSA, BIAS = 23, 127  # of float32
+LEAST_BITS = 9  # 512 cells in an octave, which makes the cells of the tails fine enough
+MOST_CELLS = 1 << 17  # of a side; a channel then takes 5 MB
+PARTS = 5  # numbers of a cell: its edge towards the centre, and the cubic's coefficients from there, lowest power first
 
 
-def tabulated(work: Work, width: float) -> Work:
-    """`work` read off a table where there are many values; see `with_slope` for what it takes and returns.
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one side, from the centre outwards; one more without an end, for the straight line, comes after.
 
-    Args:
-        work: for x (N, C, P) the values and slopes (N, C, P) of a function of each number, one function per channel.
-        width: the scale at which the function changes.
+    Attributes:
+        bits: an octave has 2^bits cells.
+        cells: how many.
     """
-    points = math.ceil((HIGH - LOW) * STEPS_PER_WIDTH / width) + 1
 
-    def read(x: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
-        if x.dtype != torch.float32 or points > MOST_STEPS or x.numel() < WORTH * points * x.shape[1]:
-            return work(x, wanted)
-        cubics, step = _cubics(work, x, points)
-        value, slope = torch.empty_like(x), torch.empty_like(x)
-        for n, p in blocks(x, 8 * x.shape[1]):
-            value[n, :, p], slope[n, :, p] = _read(cubics, x[n, :, p], step, points - 1)
-        beyond = ((x < LOW) | (x > HIGH)).any(1)  # (N, P)
-        if beyond.any():
-            own_value, own_slope = work(x.movedim(1, 0)[:, beyond][None], True)
-            value.movedim(1, 0)[:, beyond] = own_value[0]
-            slope.movedim(1, 0)[:, beyond] = own_slope[0]  # type: ignore[index]
-        return value, slope
+    bits: int
+    cells: int
 
-    return read
+    @classmethod
+    def of(cls, width: float, core: float, reach: float) -> Grid | None:
+        """The grid for a function that changes at the scale `width` up to `core` from the centre, and slower beyond.
+
+        It ends at `reach`, or within a cell from there; None where it takes too many cells, or finer ones than float32
+        can tell apart.
+        """
+        octave = math.floor(math.log2(1 + core / HALF))
+        bits = max(LEAST_BITS, octave + math.ceil(math.log2(PER_WIDTH * HALF / width)))
+        octave = math.floor(math.log2(1 + reach / HALF))
+        cells = math.ceil((octave + (1 + reach / HALF) / 2**octave - 1) * 2**bits)
+        return cls(bits, cells) if bits <= MANTISSA and cells <= MOST_CELLS else None
+
+    def edges(self) -> Tensor:
+        """Distances from the centre (cells + 1,), float64."""
+        number = torch.arange(self.cells + 1, dtype=torch.float64) / 2**self.bits
+        octave = number.floor()
+        distances: Tensor = HALF * ((1 + number - octave) * octave.exp2() - 1)
+        return distances
+
+    def place(self, x: Tensor) -> Tensor:
+        """The cell of each number, int32; those to the left of the centre come after those to its right."""
+        offset = x - CENTRE
+        leading = offset.abs().mul_(1 / HALF).add_(1).view(torch.int32).bitwise_right_shift_(MANTISSA - self.bits)
+        cell = leading.sub_(BIAS << self.bits).clamp_(0, self.cells)  # a NaN too finds a place
+        return cell.add_(offset < 0, alpha=self.cells + 1)
 
 
-def _cubics(work: Work, x: Tensor, points: int) -> tuple[Tensor, float]:
-    """Coefficients (C · cells, 4) of the cubic in every cell, lowest power first, and the step of the grid."""
-    step = (HIGH - LOW) / (points - 1)
-    grid = torch.linspace(LOW, HIGH, points, dtype=torch.float64, device=x.device).expand(1, x.shape[1], points)
-    value, slope = work(grid, True)
-    left, right = value[0, :, :-1], value[0, :, 1:]
-    rise = slope[0] * step  # type: ignore[index]
-    rise_left, rise_right = rise[:, :-1], rise[:, 1:]
-    square, cube = 3 * (right - left) - 2 * rise_left - rise_right, 2 * (left - right) + rise_left + rise_right
-    return torch.stack([left, rise_left, square, cube], -1).flatten(0, 1).to(x), step
+def tabulate(function: Function, channels: int, grid: Grid, device: torch.device) -> Tensor:
+    """The table of a function for each of C channels: the parts of the cells (5, C, 2 · (cells + 1)), float32."""
+    sides = []
+    for sign in (1, -1):
+        edges = CENTRE + sign * grid.edges().to(device).expand(channels, -1)
+        value, slope = (numbers[0] for numbers in function(edges[None]))
+        width = edges.diff()
+        rise = value.diff() / width
+        square = (3 * rise - 2 * slope[:, :-1] - slope[:, 1:]) / width
+        cube = (slope[:, :-1] + slope[:, 1:] - 2 * rise) / width.square()
+        sides.append(torch.stack([edges, value, slope, F.pad(square, (0, 1)), F.pad(cube, (0, 1))]))
+    return torch.cat(sides, 2).float()
 
 
-def _read(cubics: Tensor, x: Tensor, step: float, cells: int) -> tuple[Tensor, Tensor]:
-    place = (x - LOW) / step
-    cell = place.long().clamp_(0, cells - 1)
-    t = place.sub_(cell)
-    rows = torch.arange(x.shape[1], device=x.device)[:, None] * cells
-    c0, c1, c2, c3 = cubics[cell.add_(rows)].unbind(-1)
-    value = ((c3 * t).add_(c2).mul_(t).add_(c1)).mul_(t).add_(c0)
-    slope = ((3 * c3 * t).add_(c2, alpha=2).mul_(t).add_(c1)).div_(step)
+def read(table: Tensor, grid: Grid, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and slope (N, C, P) of the numbers x (N, C, P), float32."""
+    value, slope = torch.empty_like(x), torch.empty_like(x)
+    parts = table.flatten(1)
+    channels = torch.arange(x.shape[1], dtype=torch.int32, device=x.device)[:, None] * table.shape[2]
+    for n, p in blocks(x, (PARTS + 3) * x.shape[1]):
+        some = x[n, :, p]
+        cell = grid.place(some).add_(channels).flatten()
+        edge, *cubic = (part.index_select(0, cell).view_as(some) for part in parts)
+        value[n, :, p], slope[n, :, p] = _cubic(some - edge, *cubic)
+    return value, slope
+
+
+def _cubic(t: Tensor, c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor) -> tuple[Tensor, Tensor]:
+    value = (c3 * t).add_(c2).mul_(t).add_(c1).mul_(t).add_(c0)
+    slope = c3.mul_(3).mul_(t).add_(c2, alpha=2).mul_(t).add_(c1)
     return value, slope

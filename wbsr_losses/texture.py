@@ -24,7 +24,8 @@ def local_texture(images: Tensor) -> Tensor:
     Returns:
         (N, 1, H, W), 0 where an image is flat, at most sqrt(2); cells at the right and bottom border may be smaller.
     """
-    luma = (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    red, green, blue = (images[:, c : c + 1] for c in range(3))
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     energy = F.pad(luma.diff(dim=-1).square(), (0, 1)) + F.pad(luma.diff(dim=-2).square(), (0, 0, 0, 1))
     cells = F.avg_pool2d(energy, CELL, ceil_mode=True).sqrt()
     height, width = images.shape[-2:]

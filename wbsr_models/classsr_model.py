@@ -12,14 +12,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from wbsr_base.basicsr import MODEL_REGISTRY, get_root_logger
-from wbsr_models.classsr_losses import average_loss, class_loss
-from wbsr_models.classsr_options import classsr_options, default_routing
 from wbsr_models.testing.options import check_network, dynamic_options
-from wbsr_models.trained_model import TrainedDynamicModel, compute_options
+from wbsr_models.training.classsr_losses import average_loss, class_loss
+from wbsr_models.training.classsr_options import classsr_options, default_routing
+from wbsr_models.training.step import Batch, Losses, Pass
+from wbsr_models.training.trained_model import TrainedModel
 
 
 @MODEL_REGISTRY.register()
-class ClassSRModel(TrainedDynamicModel):
+class ClassSRModel(TrainedModel):
     """Trains a `ClassSR` by BasicSR's loop, all patches of a batch at once.
 
     Raises:
@@ -41,7 +42,7 @@ class ClassSRModel(TrainedDynamicModel):
         """Parse this model's blocks of an option file under `train` and `val`, for their errors."""
         check_network(opt, ClassSRModel.__name__, ClassSRModel.network_type)
         classsr_options(opt)
-        compute_options(opt)
+        TrainedModel.check_training(opt)
         dynamic_options(opt, default_routing(opt))
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -57,50 +58,36 @@ class ClassSRModel(TrainedDynamicModel):
         options = self.opt["train"]["optim_g"]
         self.optimizer_g = self.get_optimizer(options.pop("type"), trained, **options)
         self.optimizers.append(self.optimizer_g)
-        self._optimize_loss()
         counts = [sum(weight.numel() for weight in weights) for weights in (trained, self.net_g.parameters())]
         get_root_logger().info(f"Stage {self.classsr.stage}: {counts[0]:,} of {counts[1]:,} parameters are trained.")
-
-    def model_ema(self, decay: float = 0.999) -> None:
-        """BasicSR's moving average; frozen weights are kept as they are, which rounding would else make drift."""
-        super().model_ema(decay)
-        averages = dict(self.net_g_ema.named_parameters())
-        for name, weight in self.get_bare_model(self.net_g).named_parameters():
-            if not weight.requires_grad:
-                averages[name].data.copy_(weight)
 
     def training_settings(self) -> dict[str, Any]:
         """The stage and its weights."""
         return asdict(self.classsr)
 
-    def optimize_parameters(self, current_iter: int) -> None:
-        """One step of the stage."""
-        self.iteration = current_iter
-        self.optimizer_g.zero_grad()
-        losses = self._train_branches() if self.classsr.stage == "branches" else self._train_mixture()
-        self.compute.backward(losses.values())
-        self.compute.unscale(self.optimizer_g)
-        self._average_loss_gradients()
-        self._step(losses)
+    def passes(self, iteration: int) -> list[Pass]:
+        """The one pass of the stage."""
+        stage = self.classsr.stage
+        return [Pass(stage, self._train_branches if stage == "branches" else self._train_mixture)]
 
-    def _train_branches(self) -> dict[str, Tensor]:
-        """The losses of each patch under the branch of its class."""
-        if self.difficulty is None:
+    def _train_branches(self, batch: Batch) -> tuple[Tensor, Losses]:
+        """Each patch under the branch of its class, and the losses of the image."""
+        if batch.difficulty is None:
             raise ValueError(
                 "train:classsr:stage `branches` needs batches with `difficulty`, got none: use HESPairedImageDataset"
             )
         with self.compute.autocast():
-            output = self.net_g(self.lq, classes=self.difficulty.to(self.device))
-        self.output = output.float()
-        return self._losses()
+            output = self.net_g(batch.lr, classes=batch.difficulty)
+        output = output.float()
+        return output, self.image_losses(output, batch)
 
-    def _train_mixture(self) -> dict[str, Tensor]:
-        """The losses of the branches' outputs weighed by the probabilities, and those of the probabilities."""
+    def _train_mixture(self, batch: Batch) -> tuple[Tensor, Losses]:
+        """The branches' outputs weighed by the probabilities, with the losses of the image and of the probabilities."""
         options = self.classsr
         with self.compute.autocast():
-            output, probabilities = self.net_g(self.lq, mixed=True)
-        self.output, probabilities = output.float(), probabilities.float()
-        losses = {name: options.image_weight * loss for name, loss in self._losses().items()}
+            output, probabilities = self.net_g(batch.lr, mixed=True)
+        output, probabilities = output.float(), probabilities.float()
+        losses = {name: options.image_weight * loss for name, loss in self.image_losses(output, batch).items()}
         losses["l_class"] = options.class_weight * class_loss(probabilities)
         losses["l_average"] = options.average_weight * average_loss(probabilities)
-        return losses
+        return output, losses

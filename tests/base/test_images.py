@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wbsr_base.pixels.images import check_image, decode_image
+from wbsr_base.pixels.images import check_image, decode_image, find_images
 
 
 def encode(pixels, extension=".png"):
@@ -90,3 +90,14 @@ def test_the_size_follows_the_orientation_of_a_jpeg():
     file = io.BytesIO()
     Image.fromarray(noise(20, 30, 3)).save(file, "jpeg", exif=exif)
     assert decode_image(file.getvalue(), "a").shape[:2] == check_image(file.getvalue(), "a") == (30, 20)
+
+
+def test_a_folder_is_listed_with_its_subfolders_sorted_and_without_hidden_and_other_files(tmp_path):
+    names = ["b.png", "a.JPG", "deep/c.tif", ".hidden.png", "notes.txt", "folder.png/d.bmp"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
+    assert found == ["a.JPG", "b.png", "deep/c.tif", "folder.png/d.bmp"]
+    with pytest.raises(FileNotFoundError, match=r"no image in .*nothing: it must hold files ending in \.bmp, \.jpeg"):
+        find_images(tmp_path / "nothing")

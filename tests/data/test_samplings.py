@@ -50,9 +50,10 @@ def test_published_options_are_defaults_that_the_block_overrules():
         parse_hes({"hardest": 2}, "hes")
 
 
-def test_dda_is_another_data_set():
+def test_dda_is_another_data_set_which_is_said_before_anything_is_read(pairs, options):
+    opt = options(pairs, {"sampling": "dda", "refresh": 10})
     with pytest.raises(ValueError, match=r"train:hes:sampling: `dda` is .* set type: DDAPairedImageDataset and leave"):
-        parse_hes({"sampling": "dda", "refresh": 10}, "datasets:train:hes")
+        HESPairedImageDataset.check_options(opt)
 
 
 def draw(dataset, count):

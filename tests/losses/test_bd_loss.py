@@ -1,16 +1,21 @@
 """`BDLoss` as BasicSR uses it: built from options, trusted with any batch."""
 
+import contextlib
+import copy
 import math
+import pickle
 import subprocess
 import sys
 
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wbsr_losses import BDLoss, GaussianMixture
+from wbsr_base.protocols import ChecksLater
+from wbsr_losses import BDLoss, GaussianMixture, tabulated
 
 
 @pytest.fixture
@@ -135,12 +140,60 @@ def test_the_mixture_travels_with_the_loss(file):
     loss = BDLoss(mixture=file)
     assert {"mixture.weights", "mixture.means", "mixture.covariances"} == set(loss.state_dict())
     other = BDLoss(mixture=file)
-    other.mixture.means.zero_()
     other.load_state_dict(loss.state_dict())
     pred, target = batch()
     assert other(pred, target).item() == loss(pred, target).item()
     double = loss.to(torch.float64)
     assert double(pred.double(), target.double()).dtype == torch.float64
+
+
+def other_mixture(form):
+    dimension = 1 if form == "weighted" else 3
+    means = torch.tensor([0.02, 0.1, 0.3])[:, None].expand(-1, dimension)
+    return GaussianMixture([0.2, 0.3, 0.5], means, (0.01 * torch.eye(dimension)).expand(3, -1, -1))
+
+
+@pytest.mark.parametrize("form", ["gaussian", "laplace", "weighted"])
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("copied", [False, True])
+def test_another_mixture_that_is_loaded_is_what_counts(form, whole, copied, file, tmp_path):
+    loss, (pred, target) = BDLoss(noise_sigma=0.1, **options(form, file)), batch()
+    loss(pred, target)
+    if copied:
+        loss = copy.deepcopy(loss)
+    other_mixture(form).save(tmp_path / "other.json")
+    other = BDLoss(noise_sigma=0.1, **{**options(form, file), "mixture": tmp_path / "other.json"})
+    assert set(loss.state_dict()) == {"mixture.weights", "mixture.means", "mixture.covariances"}
+    if whole:
+        loss.load_state_dict(other.state_dict())
+    else:
+        loss.mixture.load_state_dict(other.mixture.state_dict())
+    assert torch.equal(loss(pred, target), other(pred, target))
+
+
+@FORMS
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda loss: pickle.loads(pickle.dumps(loss))])
+def test_a_copy_goes_on_alike_and_alone(form, copied, file):
+    loss, (pred, target) = BDLoss(noise_sigma=0.1, **options(form, file)), batch()
+    loss(pred, target)
+    other = copied(loss)
+    assert torch.equal(other(pred, target), loss(pred, target))
+    other.deferred = True
+    other(pred * math.nan, target)
+    loss.check()
+    with pytest.raises(ValueError, match="the prediction must be finite"):
+        other.check()
+
+
+def test_the_table_is_made_once(file, monkeypatch):
+    made = []
+    real = tabulated.tabulate
+    monkeypatch.setattr("wbsr_losses.densities.tabulate", lambda *args: made.append(1) or real(*args))
+    loss, (pred, target) = BDLoss(mixture=file), batch()
+    for _ in range(3):
+        loss(pred, target).backward()
+    copy.deepcopy(loss).to("meta")
+    assert made == [1]
 
 
 @pytest.mark.parametrize(
@@ -159,9 +212,12 @@ def test_the_mixture_travels_with_the_loss(file):
         ({"mixture": None, "dataroot_gt": "nowhere"}, FileNotFoundError, "there is no folder nowhere"),
         ({"form": "monte_carlo"}, ValueError, "needs no mixture: remove it"),
         ({"samples": 5}, ValueError, "samples must be at least 1, and goes with form: monte_carlo alone"),
-        ({"form": "laplace", "per_channel": True}, ValueError, "per_channel goes with form: gaussian alone"),
+        ({"per_channel": True}, TypeError, "unexpected keyword argument 'per_channel'"),
+        ({"noise_sigma": "learned"}, TypeError, "noise_sigma must be a number, got 'learned'"),
+        ({"noise_sigma": "estimated"}, TypeError, "noise_sigma must be a number, got 'estimated'"),
         ({"y": "texture"}, ValueError, "y: texture and form: weighted go together, got y: texture, form: "),
-        ({"components": 2.5}, ValueError, "components must be one of bic"),
+        ({"components": 2.5}, TypeError, "components must be a whole number, got 2.5"),
+        ({"components": "bic"}, TypeError, "components must be a whole number, got 'bic'"),
     ],
 )
 def test_wrong_options_are_refused(change, error, message, file):
@@ -219,6 +275,90 @@ def test_weights_that_sum_to_zero_are_named(form, file):
         BDLoss(**options(form, file))(pred, target, torch.zeros_like(pred))
 
 
+@FORMS
+def test_deferred_errors_are_those_of_the_first_bad_step_and_said_once(form, file):
+    loss, (pred, target) = BDLoss(**options(form, file)), batch()
+    assert isinstance(loss, ChecksLater)
+    loss.deferred = True
+    broken = target.clone()
+    broken[0, 1, 2, 3] = math.inf
+    for message, arguments in (
+        ("the prediction must be finite, got 1 values of NaN or infinity: lower", (broken, target)),
+        ("the target must be finite, got 1 values of NaN or infinity: check the HR images", (pred, broken)),
+        ("the weight must be finite, got 1 values", (pred, target, broken)),
+        ("the weight must not sum to 0", (pred, target, torch.zeros_like(pred))),
+        ("predictions up to 3e\\+38 where 0-1 is meant", (torch.full_like(pred, 3e38), target)),
+    ):
+        loss(pred, target)
+        loss.check()
+        loss(*arguments)
+        loss(pred, target)
+        loss(pred * math.nan, target * math.nan)
+        with pytest.raises(ValueError, match=message):
+            loss.check()
+        loss.check()
+
+
+READS = {
+    torch.ops.aten._local_scalar_dense,
+    torch.ops.aten.nonzero,
+    torch.ops.aten.is_nonzero,
+    torch.ops.aten.equal,
+    torch.ops.aten.masked_select,
+    torch.ops.aten.repeat_interleave,
+}
+
+
+class NoReads(TorchDispatchMode):
+    """Fails where the host would have to know a number of a tensor."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        index = args[1] if func.overloadpacket in {torch.ops.aten.index, torch.ops.aten.index_put} else ()
+        masks = [mask for mask in index if mask is not None and mask.dtype in {torch.bool, torch.uint8}]
+        reads = func.overloadpacket in READS and func is not torch.ops.aten.repeat_interleave.self_int
+        assert not masks, f"{func} with a mask"
+        assert not reads, f"{func}"
+        return func(*args, **(kwargs or {}))
+
+
+class NoCopiesToTheHost(TorchFunctionMode):
+    """Fails at the methods by which Python reads a tensor; some of them are no operations."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        assert func not in {torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu, torch.Tensor.numpy}, f"{func}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("read", [lambda t: t.tolist(), lambda t: bool(t.any()), lambda t: t[t > 0], torch.nonzero])
+def test_reads_are_seen(read):
+    with pytest.raises(AssertionError), NoReads(), NoCopiesToTheHost():
+        read(torch.ones(3))
+
+
+@FORMS
+def test_a_step_reads_nothing_back(form, file):
+    pred, target = batch()
+    pred = torch.cat([pred[:1], 50 * pred[1:] - 20])  # beyond a table too
+    for more in ({}, {"reduction": "none"}, {"y": "residual", "scale": 4}):
+        if form == "weighted" and "y" in more:
+            continue
+        loss = BDLoss(**{**options(form, file), **more})
+        loss.deferred = True
+        with NoReads(), NoCopiesToTheHost():
+            loss(pred, target, torch.ones_like(target)).sum().backward(retain_graph=True)
+        loss.check()
+
+
+@pytest.mark.parametrize("form", ["gaussian", "laplace", "weighted"])
+def test_a_step_runs_where_tensors_hold_no_numbers(form, file, monkeypatch):
+    # on the meta device, which autocast does not know, nobody can read any
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    loss = BDLoss(**options(form, file)).to("meta")
+    pred, target = (tensor.detach().to("meta") for tensor in batch())
+    loss(pred.requires_grad_(), target).backward()
+    assert pred.grad.shape == pred.shape
+
+
 def test_images_of_whole_numbers_are_refused(file):
     image = torch.zeros(2, 3, 8, 8)
     with pytest.raises(ValueError, match=r"the prediction must be floating point .* got torch.uint8: divide it by 255"):
@@ -228,13 +368,18 @@ def test_images_of_whole_numbers_are_refused(file):
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the largest tensor that any operation returns."""
+    """Notes the largest tensor that any operation returns, apart from views of the loss's own buffers."""
 
-    numbers = 0
+    def __init__(self, loss):
+        super().__init__()
+        self.numbers = 0
+        self.own = {buffer.untyped_storage().data_ptr() for buffer in loss.buffers()}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        self.numbers = max([self.numbers, *(x.numel() for x in tree_leaves(result) if isinstance(x, torch.Tensor))])
+        made = [x for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
+        sizes = [x.numel() for x in made if x.untyped_storage().data_ptr() not in self.own]
+        self.numbers = max([self.numbers, *sizes])
         return result
 
 
@@ -243,7 +388,7 @@ def test_no_tensor_is_larger_than_components_times_pixels(form, file, monkeypatc
     monkeypatch.setattr("wbsr_losses.blocks.CPU_VALUES", 1 << 10)
     pred, target = batch(shape=(2, 3, 64, 64))
     loss = BDLoss(**options(form, file))
-    with LargestTensor() as largest:
+    with LargestTensor(loss) as largest:
         loss(pred, target).backward()
     components = 64 if form == "monte_carlo" else loss.mixture.components
     assert largest.numbers <= components * 2 * 64 * 64
@@ -265,7 +410,27 @@ def test_weight_decay_is_the_loss_on_the_weights():
 
 @pytest.mark.gpu
 @FORMS
-def test_cuda_agrees_with_cpu(form, file):
+def test_a_step_on_cuda_does_not_wait_for_the_device(form, file):
+    loss = BDLoss(**options(form, file)).cuda()
+    pred, target = (tensor.detach().cuda() for tensor in batch())
+    pred.requires_grad_()
+    loss(pred, target).backward()  # makes what is made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss(pred, target).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    loss.check()
+    loss(pred * math.nan, target)
+    with pytest.raises(ValueError, match="the prediction must be finite"):
+        loss.check()
+
+
+@pytest.mark.gpu
+@FORMS
+def test_cuda_agrees_with_cpu(form, file, monkeypatch):
+    # each device has draws of its own
+    monkeypatch.setattr(BDLoss, "_draw", lambda _, target, count: target.movedim(1, -1).reshape(-1, 3)[:count])
     pred, target = batch(shape=(4, 3, 64, 48))
     cpu = BDLoss(**options(form, file))(pred, target)
     (slope,) = torch.autograd.grad(cpu, pred)

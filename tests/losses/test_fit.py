@@ -1,5 +1,6 @@
 """Fitting the mixture: repeatable, cached, and positive definite whatever the images."""
 
+import logging
 import os
 
 import cv2
@@ -24,6 +25,16 @@ def fits(monkeypatch):
     return calls
 
 
+@pytest.fixture
+def log(tmp_path):
+    """The log file of a training, which a handler on BasicSR's logger writes."""
+    handler = logging.FileHandler(tmp_path / "train.log")
+    logging.getLogger("basicsr").addHandler(handler)
+    yield tmp_path / "train.log"
+    logging.getLogger("basicsr").removeHandler(handler)
+    handler.close()
+
+
 def same(one, other):
     return all(torch.equal(one.state_dict()[name], value) for name, value in other.state_dict().items())
 
@@ -40,14 +51,12 @@ def test_it_finds_the_colours_of_the_images(tmp_path):
     for name, colour in (("red", (0.1, 0.1, 0.9)), ("sea", (0.7, 0.5, 0.2))):  # BGR
         image = (255 * (colour + 0.02 * rng.normal(size=(50, 50, 3)))).clip(0, 255).astype(np.uint8)
         cv2.imwrite(str(tmp_path / "two" / f"{name}.png"), image)
-    for components in (2, "bic"):
-        mixture = fit_mixture(tmp_path / "two", components, max_samples=4000)
-        assert mixture.components == 2
-        means = mixture.means[mixture.means[:, 0].argsort()]
-        torch.testing.assert_close(means, torch.tensor([[0.2, 0.5, 0.7], [0.9, 0.1, 0.1]]), atol=0.01, rtol=0)
-        torch.testing.assert_close(mixture.weights, torch.tensor([0.5, 0.5]), atol=0.01, rtol=0)
-        stds = mixture.covariances.diagonal(dim1=-2, dim2=-1).sqrt()
-        torch.testing.assert_close(stds, torch.full((2, 3), 0.02), atol=0.005, rtol=0)
+    mixture = fit_mixture(tmp_path / "two", 2, max_samples=4000)
+    means = mixture.means[mixture.means[:, 0].argsort()]
+    torch.testing.assert_close(means, torch.tensor([[0.2, 0.5, 0.7], [0.9, 0.1, 0.1]]), atol=0.01, rtol=0)
+    torch.testing.assert_close(mixture.weights, torch.tensor([0.5, 0.5]), atol=0.01, rtol=0)
+    stds = mixture.covariances.diagonal(dim1=-2, dim2=-1).sqrt()
+    torch.testing.assert_close(stds, torch.full((2, 3), 0.02), atol=0.005, rtol=0)
 
 
 def test_a_second_fit_comes_from_the_cache(hr, fits, tmp_path):
@@ -72,20 +81,20 @@ def test_the_cache_knows_settings_and_images(hr, fits):
     assert len(fits) == 7
 
 
-def test_a_damaged_cache_is_mended_and_said(hr, fits, tmp_path, caplog):
+def test_a_damaged_cache_is_mended_and_said_in_the_log_file(hr, fits, tmp_path, log):
     one = fit_mixture(hr, 2, max_samples=500)
     (file,) = (tmp_path / ".cache" / "wbsr").iterdir()
     file.write_text("{")
     assert same(fit_mixture(hr, 2, max_samples=500), one)
-    assert "fitting the mixture again" in caplog.text
+    assert "fitting the mixture again" in log.read_text()
     fit_mixture(hr, 2, max_samples=500)
     assert len(fits) == 2
 
 
-def test_a_cache_that_cannot_be_written_costs_only_a_warning(hr, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_costs_only_a_warning(hr, tmp_path, log):
     (tmp_path / "file").write_text("not a folder")
     assert fit_mixture(hr, 2, max_samples=500, cache_dir=tmp_path / "file" / "cache").components == 2
-    assert "can't be cached" in caplog.text
+    assert "can't be cached" in log.read_text()
 
 
 @pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical"])
@@ -110,8 +119,8 @@ def test_the_shape_of_the_covariances_is_as_asked(hr):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"components": 0}, "components must be a whole number of at least 1, or 'bic', got 0"),
-        ({"components": "aic"}, "components must be .* got 'aic'"),
+        ({"components": 0}, "components must be a whole number of at least 1, got 0"),
+        ({"components": "bic"}, "components must be .* got 'bic'"),
         ({"covariance": "diag"}, "covariance must be one of full, diagonal, spherical, got 'diag'"),
         ({"max_samples": 0}, r"max_samples must be in 1\.\.1000000, got 0"),
         ({"max_samples": 2_000_000}, r"max_samples must be in 1\.\.1000000"),

@@ -84,7 +84,6 @@ def test_the_mixture_of_textures_is_fitted_to_the_images(hr):
     [
         ({"strength": 1.5}, r"strength must be in 0\.\.1, got 1\.5"),
         ({"noise_sigma": 0.001}, "noise_sigma must be at least 0.005 for form: weighted, got 0.001"),
-        ({"noise_sigma": "estimated"}, "form: weighted needs a fixed noise_sigma"),
         (
             {"form": "laplace", "y": "pixel", "strength": 0.5},
             "strength goes with form: weighted alone, got form: laplace",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wbsr_models.classsr_losses import average_loss, class_loss
+from wbsr_models.training.classsr_losses import average_loss, class_loss
 
 P = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]])
 

@@ -9,10 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from wbsr_arch import ClassSR
-from wbsr_models import ClassSRModel, DynamicUpscaler, WBSRModel
-from wbsr_models.classsr_losses import average_loss, class_loss
-from wbsr_models.loading import default_mode, load_supernet
-from wbsr_models.policy import Routing
+from wbsr_models import ClassSRModel, DynamicUpscaler, Routing, WBSRModel
+from wbsr_models.checkpoints.loading import load_supernet, own_policy
+from wbsr_models.training.classsr_losses import average_loss, class_loss
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 2}
 NETWORK = {"type": "ClassSR", "backbone": BACKBONE, "widths": [4, 6, 8]}
@@ -135,7 +134,7 @@ def test_the_losses_of_the_later_stages(stage, branches):
     image = F.l1_loss((outputs * probabilities[..., None, None, None]).sum(1), data["gt"])
     loss = 20 * image + 0.5 * class_loss(probabilities) + 3 * average_loss(probabilities)
     assert_gradients(model, reference, loss)
-    assert sum(model.log_dict.values()) == pytest.approx(loss.item(), rel=1e-4)
+    assert sum(model.get_current_log().values()) == pytest.approx(loss.item(), rel=1e-4)
 
 
 def test_each_stage_changes_what_it_trains_and_nothing_else(branches):
@@ -171,11 +170,11 @@ def test_one_file_holds_all_that_inference_needs(branches, checkpoint):
     assert content["wbsr"]["training"]["stage"] == "branches"
     network, metadata = load_supernet(branches)
     assert isinstance(network, ClassSR)
-    assert metadata.thresholds == pytest.approx((0.1, 0.2))
-    assert default_mode(network, metadata) == "paper"  # its classifier is untrained
+    assert metadata.profile.thresholds == pytest.approx((0.1, 0.2))
+    assert own_policy(network, metadata).mode == "paper"  # its classifier is untrained
     later = checkpoint(step(ClassSRModel(options("classifier", branches)), 2))
-    assert default_mode(*load_supernet(later)) == "classsr"
-    assert DynamicUpscaler.from_checkpoint(later).routing.mode == "classsr"
+    assert own_policy(*load_supernet(later)).mode == "classsr"
+    assert DynamicUpscaler.from_checkpoint(later).policy.mode == "classsr"
 
 
 @pytest.mark.parametrize("size", [(8, 8), (21, 30), (3, 50), (2, 2)])
@@ -187,7 +186,7 @@ def test_the_classifier_routes_each_patch_by_its_largest_probability(size):
         for weight in network.classifier.features.parameters():
             weight *= 10
         network.classifier.head.bias -= network.classifier(lr[None])[0] + torch.tensor([0, 0.001, 0])
-    sr, report = DynamicUpscaler(network, None, 8, routing="classsr")(lr)
+    sr, report = DynamicUpscaler(network, 8, "classsr")(lr)
     assert sr.shape == (3, 2 * size[0], 2 * size[1])
     tops, lefts = ([min(k * 8, max(side - 8, 0)) for k in range(-(-side // 8))] for side in size)
     for row, top in enumerate(tops):
@@ -208,7 +207,7 @@ def test_a_patch_is_upscaled_by_the_branch_that_was_chosen():
         network.classifier.head.weight.zero_()
         network.classifier.head.bias.copy_(torch.tensor([0.0, 1.0, 0.5]))
         x = torch.rand(3, 20, 24)
-        sr, report = DynamicUpscaler(network, None, 8, routing="classsr")(x)
+        sr, report = DynamicUpscaler(network, 8, "classsr")(x)
         assert (report.choice == 1).all()
         assert torch.allclose(sr, network(x[None], network.subnets[1])[0], atol=1e-5)
 
@@ -217,7 +216,7 @@ def test_a_network_without_a_classifier_says_so():
     from wbsr_arch import Supernet
 
     with pytest.raises(ValueError, match="routing `classsr` needs the classifier of a network of type ClassSR"):
-        DynamicUpscaler(Supernet(BACKBONE, [4, 8], [1]), None, 8, routing="classsr")
+        DynamicUpscaler(Supernet(BACKBONE, [4, 8], [1]), 8, "classsr")
     with pytest.raises(ValueError, match=r"routing `classsr` takes no budget, got 0.5: use routing `budget`"):
         Routing("classsr", 0.5)
 

@@ -18,7 +18,7 @@ import yaml
 
 OPTIONS = Path(__file__).parents[2] / "options" / "train" / "SRResNet"
 # Gradients are exchanged once a step, in the full network's pass, or where that does not run: for all subnets alike.
-STRATEGIES = [{"strategy": "sandwich", "random_subnets": 1, "match": True}, {"strategy": "random"}]
+STRATEGIES = [{"strategy": "sandwich", "random_subnets": 1}, {"strategy": "random"}]
 
 # Notes, for each rank, what every iteration does and what a validation finds; then is the command `wbsr`.
 SPY = """
@@ -52,7 +52,7 @@ class WBSRSpy(Noting, wbsr_model.WBSRModel):
 
 class ClassSRSpy(Noting, classsr_model.ClassSRModel):
     def drawn(self):
-        return {"losses": {name: float(value) for name, value in self.log_dict.items()}}
+        return {"losses": self.get_current_log()}
 
 wbsr_model.MODEL_REGISTRY._obj_map.update(WBSRModel=WBSRSpy, ClassSRModel=ClassSRSpy)
 sys.exit(main(sys.argv[1:]))

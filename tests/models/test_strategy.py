@@ -1,15 +1,13 @@
-"""Which subnets a step trains: the same on every rank, as often as asked, and on the patches that each will serve."""
+"""Which subnets a step trains: the same on every rank, and as often as asked."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 
 from wbsr_arch import Subnet
 from wbsr_base.options import parse
-from wbsr_models.routing import route_by_class
-from wbsr_models.strategy import StrategyOptions, draw_subnets, match_weights, weigh_gradients
+from wbsr_models.training.strategy import StrategyOptions, draw_subnets
 
 COSTS = {Subnet(width, depth): width * width * depth for width, depth in ((4, 1), (4, 2), (8, 1), (8, 2), (8, 4))}
 SUBNETS = list(COSTS)
@@ -61,26 +59,6 @@ def test_the_full_network_may_train_alone_at_first(strategy):
         assert draw_subnets(options, COSTS, 0, 3, done) == draw_subnets(StrategyOptions(strategy), COSTS, 0, 3)
 
 
-def test_a_patch_counts_fully_for_the_subnet_that_serves_it_and_larger_ones():
-    difficulty = torch.arange(1, 11)
-    serving = route_by_class(difficulty.numpy(), 10, 9)
-    for subnet in range(9):
-        weights = match_weights(difficulty, subnet, num_classes=10, num_subnets=9, mismatch=0.25)
-        assert weights.tolist() == [1.0 if m <= subnet else 0.25 for m in serving]
-    assert match_weights(difficulty, 8, 10, 9, 0.0).eq(1).all()
-
-
-def test_weighing_scales_each_patchs_gradient_and_leaves_the_output_as_it_is():
-    output = torch.rand(3, 2, 4, 4, dtype=torch.float64, requires_grad=True)
-    target = torch.rand(3, 2, 4, 4, dtype=torch.float64)
-    weights = torch.tensor([1.0, 0.25, 0.0])
-    weighed = weigh_gradients(output, weights)
-    assert torch.equal(weighed, output)
-    (found,) = torch.autograd.grad((weighed - target).square().mean(), output)
-    (plain,) = torch.autograd.grad((output - target).square().mean(), output)
-    assert torch.allclose(found, plain * weights.double().view(3, 1, 1, 1))
-
-
 @pytest.mark.parametrize(
     ("block", "message"),
     [
@@ -91,8 +69,8 @@ def test_weighing_scales_each_patchs_gradient_and_leaves_the_output_as_it_is():
         ({"full_first": 1.0}, r"full_first must be in \[0, 1\), got 1.0"),
         ({"distillation": -0.5}, "distillation must be at least 0, got -0.5"),
         ({"strategy": "random", "distillation": 1.0}, "use `sandwich` or `all`, or leave distillation out"),
-        ({"mismatch": 1.0}, r"mismatch must be in \[0, 1\), got 1.0: at 1, leave out `match`"),
-        ({"mach": True}, "unknown key 'mach': did you mean 'match'"),
+        ({"match": True}, "train:supernet: unknown key 'match'"),
+        ({"full_frist": 0.1}, "unknown key 'full_frist': did you mean 'full_first'"),
     ],
 )
 def test_a_wrong_option_says_what_to_change(block, message):

@@ -1,16 +1,16 @@
-"""One step of WBSRModel: gradients, distillation, matching, mixed precision, and what a run starts and resumes from."""
+"""One step of WBSRModel: gradients, distillation, mixed precision, and what a run starts and resumes from."""
 
 import copy
 
 import pytest
 import torch
 from torch.nn import functional as F
-from wbsr_models.baselines import Dense
-from wbsr_models.protocol import PatchProtocol
 
 from wbsr_arch import Subnet, Supernet
-from wbsr_models import DynamicUpscaler, WBSRModel
-from wbsr_models.strategy import match_weights
+from wbsr_models import DynamicUpscaler, EngineSettings, WBSRModel
+from wbsr_models.testing.baselines import Dense
+from wbsr_models.testing.protocol import PatchProtocol
+from wbsr_models.testing.validation import Run
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SMALL, FULL = Subnet(4, 1), Subnet(8, 2)
@@ -86,7 +86,7 @@ def test_the_gradients_of_a_step_are_the_sum_over_its_subnets():
     step(model)
     loss = sum(F.l1_loss(reference(data["lq"], subnet), data["gt"]) for subnet in reference.subnets)
     assert_gradients(model, gradients(reference, loss))
-    assert model.log_dict["l_pix"] == pytest.approx(loss.item() / 4)
+    assert model.get_current_log()["l_pix"] == pytest.approx(loss.item() / 4)
 
 
 def test_the_full_network_trains_alone_for_the_share_of_the_training_that_is_asked_for():
@@ -105,28 +105,7 @@ def test_distillation_pulls_each_subnet_and_never_the_full_network():
     distilled = 0.5 * F.l1_loss(small, full.detach())
     loss = F.l1_loss(full, data["gt"]) + F.l1_loss(small, data["gt"]) + distilled
     assert_gradients(model, gradients(reference, loss))
-    assert model.log_dict["l_distill"] == pytest.approx(distilled.item())
-
-
-def test_match_weighs_each_patch_by_whether_the_subnet_will_serve_it():
-    model = make(supernet={"strategy": "sandwich", "random_subnets": 0, "match": True, "mismatch": 0.25})
-    reference, data = copy.deepcopy(model.supernet), batch()
-    step(model)
-    patch_losses = (reference(data["lq"], SMALL) - data["gt"]).abs().mean((1, 2, 3))
-    served = match_weights(data["difficulty"], 0, num_classes=4, num_subnets=4, mismatch=0.25)
-    assert served.tolist() == [1, 0.25, 0.25, 0.25]
-    loss = F.l1_loss(reference(data["lq"]), data["gt"]) + (patch_losses * served).mean()
-    assert_gradients(model, gradients(reference, loss))
-
-
-def test_match_without_hes_says_what_to_change():
-    opt = options(supernet={"match": True})
-    opt["datasets"]["train"]["type"] = "PairedImageDataset"
-    opt["val"] = {"dynamic": {"routing": "full"}}
-    with pytest.raises(ValueError, match=r"match needs the difficulty class.*got a training set of type PairedImage"):
-        WBSRModel.check_options(opt)
-    with pytest.raises(ValueError, match=r"match needs the difficulty class"):
-        WBSRModel(opt)
+    assert model.get_current_log()["l_distill"] == pytest.approx(distilled.item())
 
 
 def test_several_gpus_in_one_process_are_refused_in_training_and_left_idle_in_a_test():
@@ -178,6 +157,18 @@ def test_a_small_residual_is_not_lost_in_the_rounding_of_bf16(subnet):
     assert torch.equal(kept, output)
 
 
+def test_what_is_made_of_a_network_in_training_computes_in_the_precision_that_is_asked_for():
+    """Its output layers compute in float32 within autocast alone."""
+    model = step(make(compute={"precision": "bf16"}))
+    for network in (model.supernet.extract(SMALL), copy.deepcopy(model.supernet)):
+        assert network.bfloat16()(batch()["lq"].bfloat16()).dtype == torch.bfloat16
+    assert torch.equal(model.supernet(batch()["lq"], SMALL), model.supernet.extract(SMALL)(batch()["lq"]))
+
+
+def test_float32_is_another_word_for_fp32():
+    assert make(compute={"precision": "float32"}).compute_options.precision == "fp32"
+
+
 def test_an_fp16_step_with_an_infinite_gradient_is_left_out():
     model = make(compute={"precision": "fp16"}, pixel_opt={"type": "L1Loss", "loss_weight": 1e38})
     before, scale = weights(model), model.compute.state()["scale"]
@@ -193,6 +184,13 @@ def test_channels_last_changes_the_layout_and_not_the_result():
     assert last.lq.is_contiguous(memory_format=torch.channels_last)
     for name, weight in weights(last).items():
         assert torch.allclose(weight, weights(plain)[name], atol=1e-5), name
+
+
+def bare_state(model):
+    return {
+        "optimizers": [optimizer.state_dict() for optimizer in model.optimizers],
+        "schedulers": [scheduler.state_dict() for scheduler in model.schedulers],
+    }
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -236,25 +234,76 @@ def test_a_resumed_model_goes_on_as_if_never_stopped(block, tmp_path):
     assert resumed.network_metadata("net_g")["wbsr"]["training"]["iteration"] == 7
 
 
+def test_a_training_state_of_before_with_an_entry_of_its_loss_still_resumes():
+    model, resumed = step(make()), make()
+    extras = {**model.training_extras(), "loss": {"mixture.weights": torch.ones(8)}}
+    resumed.resume_training({"iter": 1, **extras, **bare_state(model)})
+    assert resumed.iteration == 1
+    assert resumed.optimizer_g.state_dict()["state"].keys() == model.optimizer_g.state_dict()["state"].keys()
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, True), (True, None)])
+def test_adams_kernels_are_those_of_this_start_and_not_of_the_training_state(before, now):
+    whole, resumed = (make(optim_g={"type": "Adam", "lr": 0.01, "fused": fused}) for fused in (before, now))
+    step(whole)
+    resumed.resume_training({"iter": 1, **whole.training_extras(), **copy.deepcopy(bare_state(whole))})
+    resumed.supernet.load_state_dict(whole.supernet.state_dict())
+    assert resumed.optimizer_g.param_groups[0]["fused"] is now
+    expected = weights(step(whole, 2))
+    for name, weight in weights(step(resumed, 2)).items():
+        assert torch.allclose(weight, expected[name], atol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "fused"),
+    [("cpu", {}, None), ("cuda", {}, True), ("cuda", {"fused": None}, None), ("cuda", {"foreach": True}, None)],
+)
+def test_adam_is_fused_on_a_gpu_unless_the_options_say_otherwise(device, given, fused):
+    model = make()
+    model.device = torch.device(device)
+    optimizer = model.get_optimizer("Adam", model.supernet.parameters(), 0.01, **given)
+    assert optimizer.defaults["fused"] is fused
+
+
 def test_the_settings_of_the_engine_reach_validation():
     settings = {"halo": 1, "max_tile": 16, "precision": "bf16", "self_ensemble": True}
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", **settings}}
     model = WBSRModel(opt)
-    model.upscaler = model._make_upscaler(None)
     model.feed_data(batch(1))
     model.test()
-    expected = DynamicUpscaler(model.supernet, None, 8, routing="full", **settings)(model.lq)[0]
-    plain = DynamicUpscaler(model.supernet, None, 8, routing="full", halo=1, max_tile=16)(model.lq)[0]
+    expected = DynamicUpscaler(model.supernet, 8, "full", EngineSettings(**settings))(model.lq)[0]
+    plain = DynamicUpscaler(model.supernet, 8, "full", EngineSettings(halo=1, max_tile=16))(model.lq)[0]
     assert torch.equal(model.output, expected)
     assert not torch.equal(model.output, plain)
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "compile": True}}
-    assert WBSRModel(opt)._make_upscaler(None).runner.compile
+    assert WBSRModel(opt).make_upscaler().settings.compile
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "memory_mb": 0.001}}
     with pytest.raises(ValueError, match="memory_mb must be at least"):
-        WBSRModel(opt)._make_upscaler(None)(model.lq)
+        WBSRModel(opt).make_upscaler()(model.lq)
+
+
+def test_the_validations_of_a_training_share_one_upscaler_that_follows_the_weights(monkeypatch):
+    from wbsr_models.inference import pool
+
+    looked = []
+    find = pool.find_head
+    monkeypatch.setattr(pool, "find_head", lambda *arguments: looked.append(1) or find(*arguments))
+    opt = options(ema_decay=0.5)
+    opt["val"] = {"dynamic": {"routing": "full"}}
+    torch.manual_seed(0)
+    model, outputs = WBSRModel(opt), []
+    for iteration in (1, 2):
+        step(model, iteration)
+        model.feed_data(batch(1))
+        model.test()
+        expected = DynamicUpscaler(model.net_g_ema, 8, "full")(model.lq)[0]
+        assert torch.equal(model.output, expected)
+        outputs.append(model.output)
+    assert not torch.equal(*outputs)
+    assert len(looked) == 1 + 2  # by the model once, and by each of the two that are compared with
 
 
 def test_the_protocol_of_classsr_leaves_the_same_borders_out_of_sr_and_hr():
@@ -262,13 +311,13 @@ def test_the_protocol_of_classsr_leaves_the_same_borders_out_of_sr_and_hr():
     opt["val"] = {"dynamic": {"routing": "full", "protocol": "classsr"}}
     model = WBSRModel(opt)
     data = {"lq": torch.rand(1, 3, 40, 65), "gt": torch.rand(1, 3, 80, 130), "lq_path": ["image.png"]}
-    upscaler = model._make_upscaler(None)
-    for model.upscaler in (PatchProtocol(upscaler), Dense(upscaler.supernet)):
+    upscaler = model.make_upscaler()
+    for upscale in (PatchProtocol(upscaler), Dense(upscaler.network)):
+        model._run = Run("full", upscale)
         model.feed_data(data)
         model.test()
         assert model.output.shape == (1, 3, 64, 120)
         assert torch.equal(model.gt, data["gt"][..., :64, :120])
-    assert model._setting("Set5", 1)["protocol"] == "classsr"
 
 
 @pytest.mark.parametrize("layout", ["stock", "bare", "stock EMA", "WBSR", "EMA"])
@@ -312,14 +361,14 @@ def test_the_classes_of_the_training_set_replace_those_of_a_pretrained_network(t
     opt = options()
     opt["path"] = {"pretrain_network_g": str(tmp_path / "net.pth")}
     model = WBSRModel(opt)
-    assert model.thresholds == (0.5,)
-    assert step(model).thresholds == pytest.approx((0.1, 0.2, 0.3))
+    assert model.profile.thresholds == (0.5,)
+    assert step(model).profile.thresholds == pytest.approx((0.1, 0.2, 0.3))
 
 
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"precision": "half"}, "train:compute:precision must be one of fp32, bf16, fp16, got 'half'"),
+        ({"precision": "half"}, "train:compute:precision must be one of fp32, bf16, fp16, float32, got 'half'"),
         ({"clip_norm": 0}, "clip_norm must be above 0, got 0.0: leave it out to not clip"),
         ({"clip": 1.0}, "train:compute: unknown key 'clip': did you mean 'clip_norm'"),
     ],
@@ -335,7 +384,7 @@ def test_a_gpu_trains_in_every_precision(precision):
     opt = options(compute={"precision": precision, "channels_last": True}, ema_decay=0.9)
     opt["num_gpu"] = 1
     model = WBSRModel(opt)
-    first = step(model, 1).log_dict["l_pix"]
+    first = step(model, 1).get_current_log()["l_pix"]
     for iteration in range(2, 30):
         step(model, iteration)
-    assert model.log_dict["l_pix"] < first
+    assert model.get_current_log()["l_pix"] < first

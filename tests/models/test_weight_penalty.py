@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wbsr_models.weight_penalty import add_weight_penalty, penalty_factor
+from wbsr_models.training.weight_penalty import add_weight_penalty, penalty_factor
 
 
 def network():

@@ -47,9 +47,9 @@ BLOCKS = (
     Block("network_g", ("wbsr_arch.supernet:Supernet",), type="Supernet"),
     Block("network_g", ("wbsr_arch.classsr:ClassSR",), type="ClassSR"),
     Block("datasets:*:hes", ("wbsr_data.hes_options:HESOptions",)),
-    Block("train:supernet", ("wbsr_models.strategy:StrategyOptions",)),
-    Block("train:compute", ("wbsr_models.compute:ComputeOptions",)),
-    Block("train:classsr", ("wbsr_models.classsr_options:ClassSROptions",)),
+    Block("train:supernet", ("wbsr_models.training.strategy:StrategyOptions",)),
+    Block("train:compute", ("wbsr_models.training.compute:ComputeOptions",)),
+    Block("train:classsr", ("wbsr_models.training.classsr_options:ClassSROptions",)),
     Block(
         "train:pixel_opt",
         ("wbsr_losses.bd_loss:BDLoss",),
@@ -178,10 +178,9 @@ def _object_schema(classes: Sequence[type], exact: Mapping[str, Any]) -> dict[st
 
 def _arguments(cls: type) -> dict[str, tuple[Any, Any]]:
     """By argument of a constructor, a dataclass's too: its type, and its default or `inspect.Parameter.empty`."""
-    is_dataclass = dataclasses.is_dataclass(cls)  # its constructor's hints may name what its module does not
-    hints = get_type_hints(cls if is_dataclass else cls.__init__)  # type: ignore[misc]
+    hints = get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)  # type: ignore[misc]
     made: dict[str, Any] = {}
-    if is_dataclass:
+    if dataclasses.is_dataclass(cls):
         for field in dataclasses.fields(cls):
             if field.default_factory is not dataclasses.MISSING:
                 made[field.name] = field.default_factory()

@@ -2,13 +2,14 @@
 
 order       a training set draws its own order
 following   a training set follows the model
+checking    a loss says later what went wrong
 """
 
 from __future__ import annotations
 
 import functools
 
-from wbsr_base.hooks import following, order
+from wbsr_base.hooks import checking, following, order
 
 
 @functools.cache
@@ -16,3 +17,4 @@ def install() -> None:
     """Put the hooks in place, once BasicSR is mended; once is enough."""
     order.mend()
     following.mend()
+    checking.mend()

@@ -1,4 +1,4 @@
-"""Encoded image bytes to pixels, the same for every source: 8 or 16 bits, three channels, BGR.
+"""The images of a folder, and encoded bytes to pixels, the same for every source: 8 or 16 bits, three channels, BGR.
 
 What is converted, knowingly: grey becomes three equal channels; an alpha channel that is opaque everywhere is dropped;
 palettes become colours; the EXIF orientation of a JPEG is followed, as BasicSR does. What is refused, with a reason:
@@ -8,6 +8,7 @@ transparency, float pixels, and files that are damaged or cut off.
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,6 +24,22 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 _ENDINGS = {_JPEG: b"\xff\xd9", _PNG: b"IEND"}
 _TAIL = 1024  # bytes at the end of a file in which its end marker is looked for
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values which swap height and width
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The images in a folder and its subfolders, sorted; hidden files and other endings are left alone.
+
+    Raises:
+        FileNotFoundError: no image there.
+    """
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not paths:
+        raise FileNotFoundError(f"no image in {folder}: it must hold files ending in {', '.join(sorted(SUFFIXES))}")
+    return paths
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.float32]:

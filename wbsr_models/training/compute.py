@@ -6,18 +6,18 @@ train:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from types import MethodType
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wbsr_base.devices import keep_freed_blocks
-
-_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from wbsr_base.options import parse
+from wbsr_base.precision import Precision, canonical, dtype_of
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class ComputeOptions:
         ValueError: a number out of its range.
     """
 
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     channels_last: bool = False
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", canonical(self.precision))
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}: leave it out to not clip")
 
@@ -49,11 +50,12 @@ class ComputeOptions:
 
 
 class Compute:
-    """Runs the steps of one optimiser under `ComputeOptions` on a device.
+    """Runs the parts of a training step under `ComputeOptions` on a device.
 
     The layers that make the output compute in float32 in any precision: an image in bf16 has steps of 1/256 from half
     brightness on, in which the residual of a young network is lost when it is added to the upsampled input. The
-    gradients then say little about the weights, and a network may unlearn its residual for good (docs/supernet.md).
+    gradients then say little about the weights, and a network may unlearn its residual for good: see
+    docs/findings/strategies.md.
 
     Args:
         options: how to compute.
@@ -62,20 +64,18 @@ class Compute:
     """
 
     def __init__(self, options: ComputeOptions, device: torch.device, output_layers: Sequence[nn.Module] = ()) -> None:
-        self._options, self._device, self._output_layers = options, device, output_layers
+        self._options, self._device = options, device
         if device.type == "cpu":
             keep_freed_blocks()
+        if options.precision != "fp32":
+            keep_in_float32(output_layers)
         self._scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
 
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
+    def autocast(self) -> AbstractContextManager[None]:
         """The context of a forward pass."""
-        if self._options.precision not in _HALVES:
-            yield
-            return
-        half = _HALVES[self._options.precision]
-        with torch.autocast(self._device.type, half), _in_float32(self._output_layers):
-            yield
+        if self._options.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype_of(self._options.precision))
 
     def backward(self, losses: Iterable[Tensor]) -> None:
         """Add the gradients of the losses to the weights'."""
@@ -89,7 +89,7 @@ class Compute:
         """Clip, and step; under `fp16` no step if a gradient is not finite."""
         if self._options.clip_norm is not None:
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-            nn.utils.clip_grad_norm_(weights, self._options.clip_norm)
+            nn.utils.clip_grad_norm_(weights, self._options.clip_norm)  # by `foreach` where the device has it
         self._scaler.step(optimizer)
         self._scaler.update()
 
@@ -104,18 +104,23 @@ class Compute:
             self._scaler.load_state_dict(state)
 
 
-@contextmanager
-def _in_float32(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Let layers compute in float32 within autocast."""
+def keep_in_float32(layers: Iterable[nn.Module]) -> None:
+    """From now on these layers, and copies of them, compute in float32 within autocast. Elsewhere nothing changes."""
     for layer in layers:
-        layer.forward = MethodType(_forward_in_float32, layer)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
+        layer.forward = partial(_forward_in_float32, layer)  # type: ignore[method-assign]
 
 
 def _forward_in_float32(layer: nn.Module, x: Tensor) -> Any:
+    if not torch.is_autocast_enabled(x.device.type):
+        return type(layer).forward(layer, x)
     with torch.autocast(x.device.type, enabled=False):
         return type(layer).forward(layer, x.float())
+
+
+def compute_options(opt: dict[str, Any]) -> ComputeOptions:
+    """The block `train:compute` of an option file.
+
+    Raises:
+        ValueError, TypeError: something in it is wrong.
+    """
+    return parse(ComputeOptions, opt.get("train", {}).get("compute"), "train:compute")

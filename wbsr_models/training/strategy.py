@@ -1,17 +1,17 @@
-"""Which subnets run in one training step, and on which patches. Their gradients add up before the one optimiser step.
+"""Which subnets run in one training step. Their gradients add up before the one optimiser step.
 
 * `random`, the default: one of them; `sandwich`: the cheapest, `random_subnets` others, and the full network; `all`:
-  every one. docs/supernet.md measures them at equal training cost.
+  every one. docs/findings/strategies.md measures them at equal training cost.
 
 With `power` p, a subnet of cost C is drawn with a probability in proportion to C^p: above 0 favours the large ones. The
 draw depends on seed and iteration alone, so all processes of a run make the same one, and a resumed run goes on with
 the sequence.
 
 With `full_first`, the full network is trained alone for that share of the training, and then as the strategy has it:
-networks that start near zero, such as MSRResNet, leave it sooner if all steps push the same way (docs/supernet.md).
+networks that start near zero, such as MSRResNet, leave it sooner if all steps push the same way.
 
-With `match`, a patch of difficulty class k trains mainly the subnet m = ⌈k·M/K⌉ that will serve it (Eq. 15) and the
-larger ones: the paper's divide and conquer. On smaller subnets its gradient counts `mismatch` times.
+With `distillation`, each subnet learns from the full network's output beside the HR patch: for adopting a network that
+is trained already.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from wbsr_arch.subnet import Subnet
-from wbsr_models.routing.equations import route_by_class
+from wbsr_base.options import parse
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,6 @@ class StrategyOptions:
         full_first: share of the training at whose start the full network is trained alone, in [0, 1).
         distillation: weight of the loss between a subnet's output and the full network's of the same step, detached; 0
             leaves it out.
-        match: train each subnet mainly on the patches that it will serve; needs HESPairedImageDataset.
-        mismatch: with `match`, how much the patches count that are too hard for a subnet, in [0, 1).
 
     Raises:
         ValueError: a number out of its range, or an option without what it needs.
@@ -52,8 +48,6 @@ class StrategyOptions:
     power: float = 0.0
     full_first: float = 0.0
     distillation: float = 0.0
-    match: bool = False
-    mismatch: float = 0.1
 
     def __post_init__(self) -> None:
         if self.random_subnets < 0:
@@ -74,8 +68,15 @@ class StrategyOptions:
                 "distillation needs the full network in every step, which strategy `random` does not run: use "
                 "`sandwich` or `all`, or leave distillation out"
             )
-        if not 0 <= self.mismatch < 1:
-            raise ValueError(f"mismatch must be in [0, 1), got {self.mismatch}: at 1, leave out `match`")
+
+
+def strategy_options(opt: dict[str, Any]) -> StrategyOptions:
+    """The block `train:supernet` of an option file.
+
+    Raises:
+        ValueError, TypeError: something in it is wrong.
+    """
+    return parse(StrategyOptions, opt.get("train", {}).get("supernet"), "train:supernet")
 
 
 def draw_subnets(
@@ -103,31 +104,6 @@ def draw_subnets(
         return _draw(subnets, 1, costs, options.power, generator)
     between = _draw(subnets[1:-1], options.random_subnets, costs, options.power, generator)
     return list(dict.fromkeys([subnets[0], *between, subnets[-1]]))
-
-
-def match_weights(difficulty: Tensor, subnet: int, num_classes: int, num_subnets: int, mismatch: float) -> Tensor:
-    """How much each patch counts in the training of a subnet.
-
-    Args:
-        difficulty: (N,) classes 1..K.
-        subnet: its number in order of cost, from 0.
-        num_classes: K.
-        num_subnets: M.
-        mismatch: weight of the patches that a larger subnet will serve.
-
-    Returns:
-        float32 (N,) of 1 and `mismatch`, on the device of `difficulty`.
-    """
-    serving = route_by_class(difficulty.cpu().numpy(), num_classes, num_subnets)
-    weights = np.where(serving <= subnet, 1.0, mismatch).astype(np.float32)
-    return torch.from_numpy(weights).to(difficulty.device)
-
-
-def weigh_gradients(output: Tensor, weights: Tensor) -> Tensor:
-    """`output` (N, ...) as it is, whose gradient is `weights` (N,) times what comes back: so each patch's share in the
-    training is weighed under any loss."""
-    shape = (-1, *[1] * (output.dim() - 1))
-    return torch.lerp(output.detach(), output, weights.to(output.dtype).view(shape))
 
 
 def _draw(

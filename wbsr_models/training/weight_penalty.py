@@ -28,12 +28,15 @@ def add_weight_penalty(parameters: Iterable[nn.Parameter], factor: float) -> Ten
     Returns:
         λ‖θ‖², a scalar.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in trained:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        parameter.grad.add_(parameter, alpha=2 * factor)
-    return factor * torch.stack([parameter.square().sum() for parameter in trained]).sum()
+    trained: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
+    used = [(parameter, parameter.grad) for parameter in trained if parameter.grad is not None]
+    unused = [parameter for parameter in trained if parameter.grad is None]
+    if used:
+        torch._foreach_add_([gradient for _, gradient in used], [parameter for parameter, _ in used], alpha=2 * factor)
+    if unused:
+        for parameter, gradient in zip(unused, torch._foreach_mul(unused, 2 * factor), strict=True):
+            parameter.grad = gradient
+    return factor * torch.stack(torch._foreach_norm(trained)).square().sum()
 
 
 def penalty_factor(opt: dict[str, Any]) -> float:
