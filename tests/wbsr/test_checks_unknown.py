@@ -164,6 +164,13 @@ def test_keys_of_basicsrs_own_files_that_nobody_reads_are_warned_of(caplog):
     assert "datasets:train:use_shuffle is read by nobody" in caplog.text
 
 
+def test_loading_options_of_a_set_that_is_no_training_set_are_warned_of(caplog):
+    opt = wbsr_file()
+    put(opt, "datasets:val:batch_size_per_gpu", 4)
+    check_unknown(opt)
+    assert "datasets:val:batch_size_per_gpu is read of a training set alone" in caplog.text
+
+
 class TheirDataset(PairedImageDataset):
     """Somebody else's, with keys of its own."""
 

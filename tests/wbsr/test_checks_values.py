@@ -159,7 +159,7 @@ def test_wandb_without_its_package_is_told(check, monkeypatch):
 
 
 def test_a_network_of_too_many_layers_is_refused_while_it_is_built(check):
-    with pytest.raises(ValueError, match="network_g: the network has more than 10,000 layers: lower its number of blocks"):
+    with pytest.raises(ValueError, match="network_g: the network has more than 10,000 layers: lower"):
         check("network_g", {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 4000})
     with pytest.raises(ValueError, match=r"network_g: the network's weights take more than the .* GiB"):
         check("network_g:num_feat", 10**6)

@@ -120,5 +120,6 @@ OF_CLASSES: dict[str, dict[str, Kind]] = {
 # In option files that BasicSR ships, and read by nobody.
 UNREAD: dict[str, tuple[str, ...]] = {
     "": ("suffix", "crop_border", "save_img"),
-    "datasets:*": ("use_shuffle", "interval_list", "test_mode"),
+    "train": ("net_d_iters", "net_d_init_iters"),
+    "datasets:*": ("use_shuffle", "interval_list", "test_mode", "dataroot_flow", "gt_size", "use_rot"),
 }

@@ -7,13 +7,20 @@ BasicSR finds an unknown type only once folders are made and data are scored, an
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wbsr.checks.arguments import check_arguments, check_keywords
 from wbsr.checks.kinds import shown
+from wbsr.checks.reading import reads
 from wbsr_base.options import suggest
+
+_LATER = {  # set by BasicSR, or needed in some cases, which other checks know
+    *("rank", "world_size", "dist", "is_train", "num_gpu", "path", "name", "val", "train", "datasets", "suffix"),
+    *("scheduler", "optim_g", "optim_d", "manual_seed", "total_iter", "metrics"),
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,7 @@ class Component:
 
 
 def components(opt: Mapping[str, Any], is_train: bool) -> Iterator[Component]:
-    """All that the options name: the model, its networks, data sets, losses (of a training) and metrics."""
-    yield Component("model", "model_type", opt, opt["model_type"])
+    """All that the options name: networks, data sets, losses (of a training), metrics, and last the model."""
     for key in (key for key in opt if key.startswith("network_")):
         yield _component("arch", key, opt[key])
     for key, block in opt["datasets"].items():
@@ -40,6 +46,7 @@ def components(opt: Mapping[str, Any], is_train: bool) -> Iterator[Component]:
                 yield _component("loss", f"train:{key}", block)
     for key, block in ((opt.get("val") or {}).get("metrics") or {}).items():
         yield _component("metric", f"val:metrics:{key}", block)
+    yield Component("model", "model_type", opt, opt["model_type"])
 
 
 def _component(kind: str, where: str, block: Any) -> Component:
@@ -60,6 +67,8 @@ def check_components(opt: Mapping[str, Any], is_train: bool) -> None:
     """
     for component in components(opt, is_train):
         made = find(component)
+        if component.kind == "model" and inspect.isclass(made):
+            check_needed(made, opt, is_train)
         if component.kind in ("arch", "loss"):
             check_keywords(made, component.options, component.where, given=("self",), extra=("type",))
             check_arguments(made, component.options, component.where)
@@ -71,6 +80,28 @@ def check_components(opt: Mapping[str, Any], is_train: bool) -> None:
         own_check = getattr(made, "check_options", None)
         if own_check is not None:
             own_check(copy.deepcopy(dict(component.options)))
+
+
+def check_needed(model: Any, opt: Mapping[str, Any], is_train: bool) -> None:
+    """Check that the keys are there which a model of BasicSR takes without asking.
+
+    Raises:
+        ValueError: the first that is missing.
+    """
+    found = reads(model)
+    for place in ("", "train", "val") if is_train else ("val",):
+        block = opt.get(place, {}) if place else opt
+        if block is None:  # no validation
+            continue
+        for key in sorted(found.of_basicsr.get(place, set()) - found.optional.get(place, set()) - _LATER):
+            if key not in block:
+                where = f"{place}:{key}" if place else key
+                raise ValueError(f"the key {where} is missing: {model.__name__} needs it")
+    if any(base.__name__ == "VideoBaseModel" for base in model.__mro__) and "metrics" not in (opt.get("val") or {}):
+        raise ValueError(f"the key val:metrics is missing: {model.__name__} needs it; write `metrics: ~` for none")
+    learns_against = found.of_basicsr.get("train", set())
+    if is_train and "gan_opt" in learns_against and not opt["train"].get("gan_opt"):
+        raise ValueError(f"the key train:gan_opt is missing: {model.__name__} needs it")
 
 
 def _check_pairs(made: Any, component: Component) -> None:

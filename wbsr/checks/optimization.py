@@ -32,7 +32,7 @@ def check_optimization(opt: Mapping[str, Any]) -> None:
         raise ValueError(
             "train: there is nothing to learn from: give pixel_opt, such as {type: L1Loss}, or perceptual_opt"
         )
-    if getattr(model, "get_optimizer", None) is BaseModel.get_optimizer:
+    if getattr(getattr(model, "get_optimizer", None), "__module__", "").split(".")[0] in ("basicsr", "wbsr_models"):
         read = reads(model).at("train") if inspect.isclass(model) else set()
         for key in sorted({key for key in read if key.startswith("optim_")} or {"optim_g"}):
             _check_optimizer(train.get(key), f"train:{key}")

@@ -15,7 +15,7 @@ import functools
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -34,11 +34,13 @@ class Reads:
     """What a class reads.
 
     `keys`: by the block's place within the options, such as `train` or the empty text for the options themselves;
-    `of_basicsr`: those that a class of BasicSR itself reads; `is_open`: whether it may read more.
+    `of_basicsr`: those that a class of BasicSR itself reads; `optional`: those that it asks for before it takes them,
+    as by `get`; `is_open`: whether it may read more.
     """
 
     keys: dict[str, set[str]] = field(default_factory=dict)
     of_basicsr: dict[str, set[str]] = field(default_factory=dict)
+    optional: dict[str, set[str]] = field(default_factory=dict)
     is_open: bool = False
 
     def at(self, place: str) -> set[str]:
@@ -63,6 +65,8 @@ def _reads(cls: Any) -> Reads:
             continue
         reader = _Reader(vars(sys.modules[base.__module__]))
         reader.read_class(source)
+        for place, keys in reader.optional.items():
+            found.optional.setdefault(place, set()).update(keys)
         for place, keys in reader.keys.items():
             found.keys.setdefault(place, set()).update(keys)
             if base.__module__.split(".")[0] == "basicsr":
@@ -86,6 +90,7 @@ class _Reader(ast.NodeVisitor):
 
     def __init__(self, names: Mapping[str, Any], depth: int = 0) -> None:
         self.keys: dict[str, set[str]] = {}
+        self.optional: dict[str, set[str]] = {}
         self.is_open = False
         self._names, self._depth = names, depth
         self._bound: dict[str, Place] = {}
@@ -133,20 +138,20 @@ class _Reader(ast.NodeVisitor):
             return None
         return (*place, key.value)
 
-    def _note(self, place: Place) -> None:
-        if place:
-            self.keys.setdefault(":".join(place[:-1]), set()).add(place[-1])
+    def _note(self, place: Place, is_asked: bool) -> None:
+        for found in (self.keys, self.optional) if is_asked else (self.keys,):
+            found.setdefault(":".join(place[:-1]), set()).add(place[-1])
 
     # Where expressions stand
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
-        self._ask(node.value, node.slice)
+        self._ask(node.value, node.slice, is_asked=False)
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:
         for operator, block in zip(node.ops, node.comparators, strict=True):
             if isinstance(operator, (ast.In, ast.NotIn)):
-                self._ask(block, node.left)
+                self._ask(block, node.left, is_asked=True)
         self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
@@ -172,7 +177,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Attribute):
             if node.func.attr in _ASKING and node.args:
-                self._ask(node.func.value, node.args[0])
+                self._ask(node.func.value, node.args[0], is_asked=node.func.attr != "pop" or len(node.args) > 1)
             elif node.func.attr in _KNOWN_KEYLESS and self.place(node.func.value) == ():
                 self.is_open = True
         arguments = [(number, value) for number, value in enumerate(node.args)]
@@ -182,7 +187,7 @@ class _Reader(ast.NodeVisitor):
             self._follow(node.func, handed)
         self.generic_visit(node)
 
-    def _ask(self, block: ast.AST, key: ast.AST) -> None:
+    def _ask(self, block: ast.AST, key: ast.AST, is_asked: bool) -> None:
         place = self.place(block)
         if place is None:
             return
@@ -190,7 +195,7 @@ class _Reader(ast.NodeVisitor):
         if isinstance(key, ast.Name):
             words = self._words.get(key.id, [])
         for word in words:
-            self._note((*place, word))
+            self._note((*place, word), is_asked)
         if not words and not place:
             self.is_open = True
 
@@ -233,8 +238,9 @@ class _Reader(ast.NodeVisitor):
         reader = _Reader(called.__globals__, self._depth + 1)
         reader._attributes = {}
         reader.read_body(source, bound)
-        for place, keys in reader.keys.items():
-            self.keys.setdefault(place, set()).update(keys)
+        for own, others in ((self.keys, reader.keys), (self.optional, reader.optional)):
+            for place, keys in others.items():
+                own.setdefault(place, set()).update(keys)
         self.is_open = self.is_open or reader.is_open
 
 
@@ -258,9 +264,3 @@ def _resolve(node: ast.AST, names: Mapping[str, Any]) -> Any:
     if isinstance(node, ast.Attribute):
         return getattr(names.get(node.value.id), node.attr, None) if isinstance(node.value, ast.Name) else None
     return None
-
-
-def places_of(keys: Mapping[str, set[str]]) -> Iterator[str]:
-    """All places at which something is read, such as `train:ema_decay`."""
-    for place, names in keys.items():
-        yield from (f"{place}:{name}" if place else name for name in names)

@@ -14,7 +14,7 @@ import torch
 from wbsr.checks.kinds import shown
 from wbsr_base.options import suggest
 
-_PATH_KEY = re.compile(r"(pretrain_network|param_key|strict_load)_(\w+)")
+_PATH_KEY = re.compile(r"(pretrain_network|param_key|strict_load)_[gd]")
 _PATH_KEYS = ("resume_state", "ignore_resume_networks")
 _SET_BY_BASICSR = ("root", "experiments_root", "results_root", "models", "training_states", "log", "visualization")
 

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wbsr.checks.arguments import check_arguments
 from wbsr.checks.components import Component, components, find
+from wbsr_base.options import suggest
 
 _MOST_LAYERS = 10_000  # that a network may have; of those that BasicSR ships option files for, RCAN has most, 2,300
 _IMAGE_MODELS = ("SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel", "WBSRModel", "ClassSRModel")
 _SIDE = 48  # LR pixels, where no training patch says it
-_TRIED_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss")
+_IMAGE_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss")
 
 
 def check_trials(opt: Mapping[str, Any], is_train: bool) -> None:
@@ -35,7 +37,7 @@ def check_trials(opt: Mapping[str, Any], is_train: bool) -> None:
         for component in components(opt, is_train):
             if component.kind == "arch":
                 _try_network(component, opt)
-            elif component.kind == "loss" and component.type in _TRIED_LOSSES:
+            elif component.kind == "loss":
                 _try_loss(component)
 
 
@@ -46,6 +48,7 @@ def _try_network(component: Component, opt: Mapping[str, Any]) -> None:
         from wbsr_arch.backbone import check
 
         made, options, where = check(backbone), dict(backbone), f"{where}:backbone"
+        check_arguments(made, options, where)
     options.pop("type", None)
     network = build(made, options, where)
     if component.where == "network_g" and opt["model_type"] in _IMAGE_MODELS:
@@ -180,14 +183,35 @@ def _side(opt: Mapping[str, Any]) -> int:
 
 
 def _try_loss(component: Component) -> None:
+    """Build a loss of BasicSR; ours checks itself, and the perceptual one would load a network."""
+    made, where = find(component), component.where
     options = {key: value for key, value in component.options.items() if key != "type"}
-    where = component.where
+    if not made.__module__.startswith("basicsr."):
+        return
+    if component.type == "PerceptualLoss":
+        _check_layers(options, where)
+        return
     try:
-        loss = find(component)(**options)(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4))
+        loss = made(**options)
+        value = loss(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)) if component.type in _IMAGE_LOSSES else None
     except Exception as error:
         raise ValueError(f"{where}: {component.type} can't be computed with these options: {_told(error)}") from error
-    if loss.dim() != 0 or not torch.isfinite(loss):
-        raise ValueError(f"{where}: {component.type} must make one finite number of a batch, got {loss}")
+    if value is not None and (value.dim() != 0 or not torch.isfinite(value)):
+        raise ValueError(f"{where}: {component.type} must make one finite number of a batch, got {value}")
+
+
+def _check_layers(options: Mapping[str, Any], where: str) -> None:
+    from wbsr_base.basicsr import VGG_LAYERS
+
+    vgg = options.get("vgg_type", "vgg19")
+    if vgg not in VGG_LAYERS:
+        raise ValueError(f"{where}:vgg_type: there is no {vgg!r}{suggest(str(vgg), VGG_LAYERS)}")
+    for layer in options["layer_weights"]:
+        if layer not in VGG_LAYERS[vgg]:
+            raise ValueError(f"{where}:layer_weights: {vgg} has no layer {layer!r}{suggest(layer, VGG_LAYERS[vgg])}")
+    criterion = options.get("criterion", "l1")
+    if criterion not in ("l1", "l2", "fro"):
+        raise ValueError(f"{where}:criterion must be l1, l2 or fro, got {criterion!r}")
 
 
 def _count(channels: int) -> str:

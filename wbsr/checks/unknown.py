@@ -22,6 +22,7 @@ _SET_BY_BASICSR = {
     "": {"rank", "world_size", "dist", "is_train", "auto_resume", "root_path", "resume_iter", "resume_epoch"},
     "datasets:*": {"phase", "scale"},
 }
+_OF_TRAINING = ("batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio")
 _CLOSE, _NEAR = 0.85, 0.6  # difflib's ratio: `ema_deacy` and `ema_decay` have 0.89, `hs` and `hes` 0.8
 
 
@@ -55,6 +56,8 @@ def check_unknown(opt: Mapping[str, Any], allow: bool = False) -> None:
     for block in blocks(opt):
         for key in block.content:
             if key in block.known:
+                if key in _OF_TRAINING and not block.where.startswith("datasets:train"):
+                    log.warning("%s%s is read of a training set alone: leave it out", block.where, key)
                 continue
             if key in block.unread:
                 log.warning("%s%s is read by nobody: leave it out", block.where, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from wbsr.checks.reading import reads
 _PATH_KINDS = {"pretrain_network": PATH.or_none(), "param_key": TEXT.or_none(), "strict_load": FLAG}
 
 
+LARGEST = 1e15  # the fastest machine does not count so far
+
+
 def check_values(opt: Mapping[str, Any], is_train: bool) -> None:
     """Check the values of BasicSR's keys.
 
@@ -22,6 +26,7 @@ def check_values(opt: Mapping[str, Any], is_train: bool) -> None:
     Raises:
         ValueError: the first value of another kind than the key's.
     """
+    _check_sizes(opt, "")
     model = _reads_of_basicsr("model", opt.get("model_type"))
     for place in ("", "train", "val", "logger", "logger:wandb", "dist_params"):
         if not is_train and place.split(":")[0] in ("train", "logger"):
@@ -43,6 +48,18 @@ def check_values(opt: Mapping[str, Any], is_train: bool) -> None:
         if key == "ignore_resume_networks":
             kind = list_of(TEXT.fits, "a list of networks, such as [network_d]").or_none()
         kind.check(value, f"path:{key}")
+
+
+def _check_sizes(value: Any, where: str) -> None:
+    """Refuse numbers that no option takes: neither finite, nor small enough for 64 bits."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_sizes(inner, f"{where}:{key}" if where else key)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_sizes(inner, where)
+    elif isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) <= LARGEST):
+        raise ValueError(f"{where} must be a number of at most {LARGEST:.0e}, got {value}")
 
 
 def _check_block(content: Any, kinds: Mapping[str, Kind], where: str) -> None:

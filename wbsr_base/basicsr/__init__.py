@@ -13,6 +13,7 @@ hooks.install()
 
 from basicsr.archs import build_network
 from basicsr.archs.srresnet_arch import MSRResNet
+from basicsr.archs.vgg_arch import NAMES as VGG_LAYERS
 from basicsr.data import build_dataloader
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.paired_image_dataset import PairedImageDataset
@@ -32,6 +33,7 @@ __all__ = [
     "DATASET_REGISTRY",
     "LOSS_REGISTRY",
     "MODEL_REGISTRY",
+    "VGG_LAYERS",
     "BaseModel",
     "EnlargedSampler",
     "FileClient",
