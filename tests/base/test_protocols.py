@@ -24,6 +24,7 @@ TAKES_PART = {
         "Supernet",
         "WBSRModel",
     },
+    "DeclaresOptions": set(),
     "NeedsLR": {"BDLoss"},
 }
 

@@ -11,10 +11,9 @@ import torch
 from wbsr_arch import Supernet
 from wbsr_models import DynamicUpscaler, EngineSettings, Profile, Routing
 from wbsr_models.inference import latency, timing
-from wbsr_models.inference.costs import SIDES, CostModel, costs_by_work
-from wbsr_models.inference.curve import Curve
+from wbsr_models.inference.costs import SIDES, costs_by_work
+from wbsr_models.inference.measured import Shape, Timings, costs_by_time
 from wbsr_models.inference.pool import NetworkPool
-from wbsr_models.inference.timing import Shape
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 32, "num_block": 8, "upscale": 2}
 CPU = torch.device("cpu")
@@ -29,9 +28,9 @@ def pool_of(network, **options):
     return NetworkPool(network, EngineSettings(**options))
 
 
-def costs_of(subnets=4):
-    curves = tuple(Curve(((100.0, 0.5 * (number + 1)),)) for number in range(subnets))
-    return CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * (subnets - 1) + (math.inf,), True)
+def timings_of(subnets=4):
+    seconds = tuple(0.5 * (number + 1) for number in range(subnets))
+    return Timings({Shape(0, 10): seconds, Shape(1, 10, 2): seconds}, {Shape(1, 10, 2): seconds})
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def counted(monkeypatch):
 
     def fake(pool, device, patch_size, max_pixels):
         calls.append((str(device), pool.settings.precision, patch_size))
-        return costs_of(len(pool.source.subnets))
+        return timings_of(len(pool.source.subnets))
 
     monkeypatch.setattr(latency, "time_calls", fake)
     return calls
@@ -64,7 +63,7 @@ def test_a_time_is_that_of_one_pixel(supernet, monkeypatch):
 
 
 def test_what_is_measured_tells_larger_calls_and_subnets(supernet):
-    costs = timing.time_calls(pool_of(supernet), CPU, 16)
+    costs = costs_by_time(timing.time_calls(pool_of(supernet), CPU, 16), supernet, CPU, by_graphs=True)
     assert costs.measured
     assert costs.captured == (0.0,) * 4
     for curves in (costs.dense, costs.tiles, *costs.windows.values()):
@@ -84,11 +83,12 @@ def test_a_measurement_keeps_its_time_and_shows_its_progress(supernet, caplog, c
     monkeypatch.setattr(timing, "_call", slow)
     start = time.perf_counter()
     with caplog.at_level(logging.INFO):
-        costs = timing.time_calls(pool_of(supernet), CPU, 32, limit=0.5)
+        timings = timing.time_calls(pool_of(supernet), CPU, 32, limit=0.5)
     assert time.perf_counter() - start < 1.5
     assert "Timing the subnets on cpu, once" in caplog.text
     assert "timing the subnets" in capsys.readouterr().err
     assert max(shape[2] for shape in called) < 256
+    costs = costs_by_time(timings, supernet, CPU, by_graphs=True)
     assert float(costs.dense[0](256**2)) == pytest.approx(1e-6 * 256**2)
     assert set(costs.windows) == set(SIDES)
 
@@ -103,15 +103,18 @@ def test_larger_calls_than_fit_are_not_timed(supernet, monkeypatch):
 def test_graphs_are_chosen_by_size_where_they_pay(supernet):
     """Of two shapes, a graph pays for the small one under the first subnet, for both under the second."""
     small, large = Shape(1, 40, 2), Shape(1, 40, 60)
-    times = {Shape(0, 64): [1.0] * 4, small: [2.0, 2.0, 2.0, 2.0], large: [9.0, 9.0, 9.0, 9.0]}
-    graphs = {small: [1.0, 1.0, 1.99, 3.0], large: [9.0, 8.0, 8.9, 9.9]}
-    costs = timing._model(times, graphs, supernet, CPU)
+    calls = {Shape(0, 64): (1.0,) * 4, small: (2.0,) * 4, large: (9.0,) * 4}
+    timings = Timings(calls, {small: (1.0, 1.0, 1.99, 3.0), large: (9.0, 8.0, 8.9, 9.9)})
+    costs = costs_by_time(timings, supernet, CPU, by_graphs=True)
     assert costs.captured == (small.pixels, math.inf, 0.0, 0.0)
     assert [float(curve(small.pixels)) for curve in costs.windows[1]] == [1.0, 1.0, 2.0, 2.0]
     assert [float(curve(large.pixels)) for curve in costs.windows[1]] == [9.0, 8.0, 9.0, 9.0]
+    without = costs_by_time(timings, supernet, CPU, by_graphs=False)
+    assert without.captured == (0.0,) * 4
+    assert [float(curve(small.pixels)) for curve in without.windows[1]] == [2.0] * 4
 
 
-def test_compiled_networks_are_taken_to_gain_what_the_full_one_does(supernet, monkeypatch):
+def test_compiled_networks_are_taken_to_gain_what_the_full_one_does(supernet, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: setattr(self, "is_compiled", True))
     compiled = []
 
@@ -120,29 +123,35 @@ def test_compiled_networks_are_taken_to_gain_what_the_full_one_does(supernet, mo
         seconds = 1e-6 * batch.shape[0] * batch.shape[2] * batch.shape[3] * (1.0 if is_wide else 0.5)
         if getattr(network, "is_compiled", False):
             compiled.append(network)
-            return seconds / (4 if batch.shape[2] == 40 else 2)  # the windows of 2 x 2 patches
+            return seconds / (2 if batch.shape[2] % 64 == 0 else 4)  # dense runs, windows
         return seconds
 
     monkeypatch.setattr(timing, "_call", fake)
-    costs = timing.time_calls(pool_of(supernet, capture="compile"), CPU, 16)
-    assert len({id(network) for network in compiled}) == 1
-    assert [float(curve(10**6)) for curve in costs.dense] == pytest.approx([0.25, 0.25, 0.5, 0.5])
-    assert [float(curve(10**6)) for curve in costs.windows[4]] == pytest.approx([0.125, 0.125, 0.25, 0.25])
+    for _ in range(2):
+        costs = measure(supernet, tmp_path, 16, capture="compile")
+        assert len({id(network) for network in compiled}) == 1
+        assert [float(curve(10**6)) for curve in costs.dense] == pytest.approx([0.25, 0.25, 0.5, 0.5])
+        assert [float(curve(10**6)) for curve in costs.windows[4]] == pytest.approx([0.125, 0.125, 0.25, 0.25])
+    plain = measure(supernet, tmp_path, 16)
+    assert [float(curve(10**6)) for curve in plain.dense] == pytest.approx([0.5, 0.5, 1.0, 1.0])
+    assert len(list(tmp_path.iterdir())) == 2  # the times, and what compiling gains
 
 
 def test_times_are_measured_once_per_setting(supernet, counted, tmp_path):
     first = measure(supernet, tmp_path)
-    assert measure(supernet, tmp_path) == first == costs_of()
+    assert measure(supernet, tmp_path) == first == costs_by_time(timings_of(), supernet, CPU, by_graphs=True)
+    assert measure(supernet, tmp_path, capture="none").captured == (0.0,) * 4
+    assert measure(supernet, tmp_path, capture="graphs").captured == (math.inf,) * 4
     assert counted == [("cpu", "fp32", 32)]
-    others = {"precision": "bf16", "halo": 3, "capture": "none", "self_ensemble": True, "patch_size": 48}
+    others = {"precision": "bf16", "halo": 3, "self_ensemble": True, "patch_size": 48}
     for change in ({name: value} for name, value in others.items()):
         measure(supernet, tmp_path, **change)
         measure(supernet, tmp_path, **change)
-    assert len(counted) == 6
+    assert len(counted) == 5
     other = Supernet({**BACKBONE, "num_feat": 16}, widths=[4, 16], depths=[1, 8])
     measure(other, tmp_path)
-    assert len(counted) == 7
-    assert len(list(tmp_path.iterdir())) == 7
+    assert len(counted) == 6
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_another_number_of_threads_is_another_device(supernet, counted, tmp_path, monkeypatch):
@@ -162,27 +171,27 @@ DAMAGED = [
     "",
     "[]",
     '{"seconds_per_pixel": [1.0]}',
-    json.dumps(costs_of(3).plain()),
-    json.dumps(costs_of().plain()).replace("0.5", "0.0"),
-    json.dumps({**costs_of().plain(), "captured": []}),
+    json.dumps(timings_of(3).plain()),
+    json.dumps(timings_of().plain()).replace("0.5", "0.0"),
+    json.dumps(timings_of().plain()[1:]),
 ]
 
 
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_file_is_measured_again(supernet, counted, tmp_path, caplog, content):
-    measure(supernet, tmp_path)
+    first = measure(supernet, tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_text(content)
     with caplog.at_level(logging.WARNING):
-        assert measure(supernet, tmp_path) == costs_of()
+        assert measure(supernet, tmp_path) == first
     assert "measuring again" in caplog.text
-    assert CostModel.of_plain(json.loads(path.read_text()), 4) == costs_of()
+    assert Timings.of_plain(json.loads(path.read_text()), 4) == timings_of()
 
 
 def test_a_folder_that_cannot_be_written_only_costs_the_cache(supernet, counted, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.WARNING):
-        assert measure(supernet, tmp_path / "file" / "folder") == costs_of()
+        assert measure(supernet, tmp_path / "file" / "folder").measured
     assert "The times are not kept" in caplog.text
 
 

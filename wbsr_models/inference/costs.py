@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -61,37 +60,14 @@ class CostModel:
         seconds = [float(curve(pixels)) for curve in self.dense]
         return tuple(each / seconds[-1] for each in seconds)
 
-    def times(self, factor: float) -> CostModel:
-        """The same for networks that take `factor` times as long."""
-        dense, tiles = (tuple(curve.times(factor) for curve in curves) for curves in (self.dense, self.tiles))
-        windows = {side: tuple(curve.times(factor) for curve in curves) for side, curves in self.windows.items()}
-        return CostModel(dense, tiles, windows, self.captured, self.measured)
+    def compiled(self, dense: float, windows: float) -> CostModel:
+        """The same for compiled networks, which take these shares of the time in dense runs and in batches."""
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        by_kind = {"dense": self.dense, "tiles": self.tiles} | {str(side): self.windows[side] for side in SIDES}
-        calls = {kind: [list(map(list, curve.points)) for curve in curves] for kind, curves in by_kind.items()}
-        return {"seconds_by_pixels": calls, "captured": list(self.captured)}
+        def times(curves: Curves, gain: float) -> Curves:
+            return tuple(curve.times(gain) for curve in curves)
 
-    @classmethod
-    def of_plain(cls, content: Any, subnets: int) -> CostModel:
-        """What `plain` gave, of so many subnets; they were measured.
-
-        Raises:
-            ValueError, KeyError, TypeError: it is something else.
-        """
-        calls = content["seconds_by_pixels"]
-        dense, tiles, *windows = (
-            tuple(Curve(tuple((float(x), float(y)) for x, y in points)) for points in calls[kind])
-            for kind in ("dense", "tiles", *map(str, SIDES))
-        )
-        captured = tuple(map(float, content["captured"]))
-        for curves in (dense, tiles, *windows, captured):
-            if len(curves) != subnets:
-                raise ValueError(f"it holds {len(curves)} subnets instead of {subnets}")
-        if any(curve.per_pixel <= 0 for curves in (dense, tiles, *windows) for curve in curves):
-            raise ValueError("it holds calls that take no time")
-        return cls(dense, tiles, dict(zip(SIDES, windows, strict=True)), captured, True)
+        batches = {side: times(curves, windows) for side, curves in self.windows.items()}
+        return replace(self, dense=times(self.dense, dense), tiles=times(self.tiles, dense), windows=batches)
 
 
 def costs_by_work(network: DynamicNetwork, device: torch.device) -> CostModel:

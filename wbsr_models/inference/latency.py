@@ -2,34 +2,42 @@
 
 FLOPs tell little of time: a network of 36 channels runs at two thirds of the arithmetic rate of one of 64 on a CPU, and
 a GPU that is not busy takes as long for both. The cache's key is everything the times depend on: architecture, windows,
-device, threads, precision, how calls are made, and torch's version.
+device, threads, precision, and torch's version.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from wbsr_base.files import write_whole
 from wbsr_models.inference.costs import CostModel
+from wbsr_models.inference.measured import Timings, costs_by_time
 from wbsr_models.inference.pool import NetworkPool
-from wbsr_models.inference.timing import time_calls
+from wbsr_models.inference.timing import gain_of_compiling, time_calls
 
 _FORMAT = 3  # raise it when what is measured changes
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
 
 def measured_costs(
-    pool: NetworkPool, device: torch.device, patch_size: int, max_pixels: int, folder: Path | None = None
+    pool: NetworkPool, device: torch.device, patch_size: int, max_pixels: float, folder: Path | None = None
 ) -> CostModel:
-    """The costs of the pool's networks on `device`, in at most some 20 seconds if they are not known yet.
+    """The costs of the pool's networks on `device`: in at most some 20 seconds if they are not known yet, and if they
+    are to be compiled, in what that takes for the full one.
 
     Args:
         pool: whose networks are timed; only their shapes matter.
@@ -38,12 +46,23 @@ def measured_costs(
         max_pixels: LR pixels of the largest batch that fits into the memory.
         folder: where times are kept; None: `wbsr` in the user's cache folder.
     """
-    path = (folder or cache_folder()) / f"latency-{_key(pool, device, patch_size)}.json"
-    known = _read(path, len(pool.source.subnets))
-    if known is None:
-        known = time_calls(pool, device, patch_size, max_pixels)
-        _write(path, known)
-    return known
+    folder, capture, subnets = folder or cache_folder(), pool.settings.capture, len(pool.source.subnets)
+    key = _key(pool, device, patch_size)
+    plain = pool
+    if capture == "compile":
+        plain = NetworkPool(pool.source, dataclasses.replace(pool.settings, capture="none"))
+    timings = _kept(
+        folder / f"latency-{key}.json",
+        lambda: time_calls(plain, device, patch_size, max_pixels).plain(),
+        lambda content: Timings.of_plain(content, subnets),
+    )
+    costs = costs_by_time(timings, pool.source, device, by_graphs=capture in ("auto", "graphs"))
+    if capture == "graphs":
+        return dataclasses.replace(costs, captured=(math.inf,) * subnets)
+    if capture == "compile":
+        path = folder / f"compiled-{key}.json"
+        return costs.compiled(*_kept(path, lambda: gain_of_compiling(pool, timings, device), _two_gains))
+    return costs
 
 
 def cache_folder() -> Path:
@@ -61,25 +80,31 @@ def _key(pool: NetworkPool, device: torch.device, patch_size: int) -> str:
         "device": torch.cuda.get_device_name(device) if is_cuda else [platform.node(), platform.processor()],
         "threads": None if is_cuda else torch.get_num_threads(),
         "precision": settings.precision,
-        "calls": [settings.capture, settings.self_ensemble],
+        "self_ensemble": settings.self_ensemble,
         "torch": torch.__version__,
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def _read(path: Path, subnets: int) -> CostModel | None:
+def _kept(path: Path, measure: Callable[[], Any], read: Callable[[Any], T]) -> T:
+    """What `read` makes of a file, or of what is measured now and then kept there."""
     try:
-        return CostModel.of_plain(json.loads(path.read_text(encoding="utf-8")), subnets)
+        return read(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return None
+        pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         _logger.warning("The times in %s can't be read (%s): measuring again.", path, error)
-        return None
-
-
-def _write(path: Path, costs: CostModel) -> None:
+    found = measure()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(costs.plain()))
+        write_whole(path, json.dumps(found))
     except OSError as error:
         _logger.warning("The times are not kept, since %s can't be written (%s).", path.parent, error)
+    return read(found)
+
+
+def _two_gains(content: Any) -> tuple[float, float]:
+    dense, windows = map(float, content)
+    if not (dense > 0 and windows > 0):
+        raise ValueError("it holds other numbers")
+    return dense, windows
