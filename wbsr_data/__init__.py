@@ -6,6 +6,7 @@
     samplings, draws, sampler    shares of the classes; which candidate a draw takes; which draws a rank takes
     crop                         what a draw cuts, and how it turns it
     reader, image_cache, pair_images     the pixels behind it
+    resident_*                   all pixels in memory, and batches as one gather there
     hes_options, hes_dataset     `HESPairedImageDataset`
     dda/, dda_dataset            `DDAPairedImageDataset`
     training_sets                what their options say of them
