@@ -27,7 +27,15 @@ from wbsr_models.routing.fixed import Fixed
 from wbsr_models.routing.policy import Policy
 from wbsr_models.routing.profile import Profile
 
-POLICIES: dict[str, type[Policy]] = {policy.name: policy for policy in (Paper, Eq16, Budget, Arm, Classifier, Fixed)}
+_ALL: tuple[type[Policy], ...] = (
+    Paper,
+    Eq16,
+    Budget,
+    Arm,
+    Classifier,
+    Fixed,
+)
+POLICIES: dict[str, type[Policy]] = {policy.name: policy for policy in _ALL}
 
 
 def Routing(mode: str = "paper", budget: float | None = None, **options: Any) -> Policy:  # noqa: N802  makes objects

@@ -54,8 +54,10 @@ class Policy:
 
     @property
     def point(self) -> dict[str, float]:
-        """Where on a curve of quality over cost it stands: the option that moves it, and its value."""
-        return {}
+        """Where on a curve of quality over cost it stands: the option that moves it, by default its knob, and its
+        value; empty where that is no number."""
+        value = None if self.knob is None else getattr(self, self.knob)
+        return {self.knob: value} if self.knob is not None and isinstance(value, (int, float)) else {}
 
     def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
         """What the patches of an LR image are chosen by; here their RMS gradient magnitudes.
