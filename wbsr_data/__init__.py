@@ -7,8 +7,8 @@
     samplings, draws, sampler    shares of the classes; which candidate a draw takes; which draws a rank takes
     crop                         what a draw cuts, and how it turns it
     reader, image_cache, pair_images     the pixels behind it
+    resident_*                   all pixels in memory, and batches as one gather there
     hes/                         `HESPairedImageDataset`, and its block
-    resident/                    decoded images that stay in memory, and batches gathered there
     dda/                         `DDAPairedImageDataset`
     sources, preparation/        from a folder of HR images to pairs
     workers                      work shared out among processes

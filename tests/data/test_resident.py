@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-
 from wbsr.checks.spelling import check_spelling
+
 from wbsr_base.hooks.order import own_loader
 from wbsr_data import Crop, Crops, DDAPairedImageDataset, HESPairedImageDataset
-from wbsr_data.resident import filling
-from wbsr_data.resident.options import ResidentOptions
-from wbsr_data.resident.pixels import Pixels
+from wbsr_data import resident_filling as filling
+from wbsr_data.resident_options import ResidentOptions
+from wbsr_data.resident_pixels import Pixels
 
 CPU = torch.device("cpu")
 PLAN = {"batches_per_epoch": 5, "batch_size": 4, "total_iterations": 20, "seed": 1}
@@ -132,6 +132,8 @@ def test_lmdb_stays_in_memory_too(images, options):
     for one, other in zip(batches(lmdb, True), batches(plain, False), strict=True):
         assert torch.equal(one["gt"], other["gt"])
         assert torch.equal(one["lq"], other["lq"])
+    again = HESPairedImageDataset(options(images, resident="cpu", io_backend={"type": "lmdb"}, **roots))
+    next(batches(again, True))  # an LMDB can be open only once in a process
 
 
 @pytest.mark.parametrize("scale", [1, 3])

@@ -30,7 +30,8 @@ def pool_of(network, **options):
 
 def timings_of(subnets=4):
     seconds = tuple(0.5 * (number + 1) for number in range(subnets))
-    return Timings({Shape(0, 10): seconds, Shape(1, 10, 2): seconds}, {Shape(1, 10, 2): seconds})
+    moving = (100.0, 1.0), (200.0, 2.0)
+    return Timings({Shape(0, 10): seconds, Shape(1, 10, 2): seconds}, {Shape(1, 10, 2): seconds}, moving)
 
 
 @pytest.fixture
@@ -93,6 +94,18 @@ def test_a_measurement_keeps_its_time_and_shows_its_progress(supernet, caplog, c
     assert set(costs.windows) == set(SIDES)
 
 
+def test_what_windows_cost_beside_networks_is_measured(supernet):
+    (few, short), (many, long) = timing.time_moving(pool_of(supernet), CPU, 16)
+    assert (few, many) == (48**2, 192**2)
+    assert 0 < short < long
+
+
+def test_on_a_cpu_batches_are_as_large_as_was_measured_on_a_gpu_as_large_as_fits(supernet):
+    timings = timings_of()
+    assert costs_by_time(timings, supernet, CPU, by_graphs=False).batch_pixels == 200
+    assert costs_by_time(timings, supernet, torch.device("cuda"), by_graphs=False).batch_pixels == math.inf
+
+
 def test_larger_calls_than_fit_are_not_timed(supernet, monkeypatch):
     called = []
     monkeypatch.setattr(timing, "_call", lambda network, batch: called.append(batch.shape) or 0.1)
@@ -104,7 +117,7 @@ def test_graphs_are_chosen_by_size_where_they_pay(supernet):
     """Of two shapes, a graph pays for the small one under the first subnet, for both under the second."""
     small, large = Shape(1, 40, 2), Shape(1, 40, 60)
     calls = {Shape(0, 64): (1.0,) * 4, small: (2.0,) * 4, large: (9.0,) * 4}
-    timings = Timings(calls, {small: (1.0, 1.0, 1.99, 3.0), large: (9.0, 8.0, 8.9, 9.9)})
+    timings = Timings(calls, {small: (1.0, 1.0, 1.99, 3.0), large: (9.0, 8.0, 8.9, 9.9)}, ((1.0, 1.0),))
     costs = costs_by_time(timings, supernet, CPU, by_graphs=True)
     assert costs.captured == (small.pixels, math.inf, 0.0, 0.0)
     assert [float(curve(small.pixels)) for curve in costs.windows[1]] == [1.0, 1.0, 2.0, 2.0]
@@ -173,7 +186,9 @@ DAMAGED = [
     '{"seconds_per_pixel": [1.0]}',
     json.dumps(timings_of(3).plain()),
     json.dumps(timings_of().plain()).replace("0.5", "0.0"),
-    json.dumps(timings_of().plain()[1:]),
+    json.dumps({**timings_of().plain(), "calls": timings_of().plain()["calls"][1:]}),
+    json.dumps({"calls": timings_of().plain()["calls"]}),
+    json.dumps(timings_of().plain()["calls"]),
 ]
 
 

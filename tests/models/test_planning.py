@@ -30,7 +30,7 @@ def lines(per_pixel, per_call=0.0):
 
 
 def costs_of(dense=(1, 2, 3, 4), tiles=(1, 2, 3, 4), windows=(1, 2, 3, 4), measured=True):
-    return CostModel(lines(dense), lines(tiles), dict.fromkeys(SIDES, lines(windows)), (0.0,) * 4, measured)
+    return CostModel(lines(dense), lines(tiles), dict.fromkeys(SIDES, lines(windows)), (0.0,) * 4, measured=measured)
 
 
 def planned(choice, costs, size=(160, 192), max_pixels=10**9, **options):
@@ -112,7 +112,8 @@ def test_a_plan_that_is_asked_for_is_had(kind):
 def test_no_patch_gets_a_smaller_subnet_than_it_was_routed_to(seed, per_pixel, per_call, kind):
     choice = np.random.default_rng(seed).integers(-1, 4, (10, 12))
     curves = lines(per_pixel, per_call)
-    plan, _ = planned(choice, CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * 4, True), plan=kind)
+    costs = CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * 4, measured=True)
+    plan, _ = planned(choice, costs, plan=kind)
     got = np.full((160, 192), -1)
     for tile in getattr(plan, "tiles", ()):
         got[tile.top : tile.bottom, tile.left : tile.right] = tile.subnet

@@ -150,7 +150,7 @@ def test_a_budget_out_of_range_is_refused(supernet, budget, message):
 def timed(monkeypatch, per_pixel, per_call=0.0):
     """Seconds of calls that were measured, as if."""
     curves = tuple(Curve.line(per_call, each) for each in per_pixel)
-    costs = CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * len(curves), True)
+    costs = CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * len(curves), measured=True)
     monkeypatch.setattr(upscaler_module, "measured_costs", lambda *arguments: costs)
 
 

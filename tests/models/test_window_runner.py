@@ -47,7 +47,7 @@ def nine() -> Supernet:
 
 def costs_of(per_pixel, per_call=0.0):
     curves = tuple(Curve.line(per_call, each) for each in per_pixel)
-    return CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * len(curves), True)
+    return CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * len(curves), measured=True)
 
 
 def plan_of(choice, height, width, patch=16, per_pixel=(1.0, 1.5, 2.0, 4.0), per_call=0.0, **options):

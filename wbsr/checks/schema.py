@@ -50,7 +50,7 @@ BLOCKS = (
     Block("network_g", ("wbsr_arch.classsr:ClassSR",), type="ClassSR"),
     Block(
         "datasets:*",
-        ("wbsr_data.resident.options:ResidentOptions",),
+        ("wbsr_data.resident_options:ResidentOptions",),
         about="A data set; only keys of ours are checked.",
         beside=True,
     ),

@@ -35,9 +35,9 @@ from wbsr_data.hes.options import PatchOptions, check_pairs, parse_hes
 from wbsr_data.pair_images import PairImages
 from wbsr_data.patch_index import IndexSettings
 from wbsr_data.reader import PairReader
-from wbsr_data.resident.filling import Filling
-from wbsr_data.resident.loader import Batches, Normalization, ResidentLoader
-from wbsr_data.resident.options import resident_options
+from wbsr_data.resident_filling import Filling
+from wbsr_data.resident_loader import Batches, Normalization, ResidentLoader
+from wbsr_data.resident_options import resident_options
 from wbsr_data.sampler import Course, Draw, DrawSampler
 
 _NAMED = 5  # images that a warning names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,8 @@ _CPU_OPERATOR, _CPU_RATE = 1e-4, 1e11
 _GPU_OPERATOR, _GPU_RATE = 5e-6, 5e12
 _OUT_OF_CACHE = 1.05  # on a CPU: a dense run's time per pixel over that of tiles, at the least; see docs/findings
 
+_NOTHING = Curve.line(0.0, 0.0)
+
 Curves = tuple[Curve, ...]  # of each subnet, in the network's order
 
 
@@ -31,6 +34,9 @@ class CostModel:
         tiles: of calls on the window of a tile.
         windows: of calls on batches of windows of one shape, by the patches along a window's side.
         captured: for each subnet the LR pixels up to which batches of windows are faster as graphs, 0 for never.
+        batch_pixels: LR pixels of the largest batch that is known to be worth it.
+        moving: seconds that windows cost beside network calls, to be planned, cut and put together, by the LR pixels of
+            the image.
         measured: whether these are seconds of the device at hand, or arithmetic, of which proportions count.
     """
 
@@ -38,7 +44,9 @@ class CostModel:
     tiles: Curves
     windows: Mapping[int, Curves]
     captured: tuple[float, ...]
-    measured: bool
+    batch_pixels: float = math.inf
+    moving: Curve = _NOTHING
+    measured: bool = False
 
     @cached_property
     def per_pixel(self) -> tuple[float, ...]:
@@ -82,4 +90,4 @@ def costs_by_work(network: DynamicNetwork, device: torch.device) -> CostModel:
     def curves(factor: float) -> Curves:
         return tuple(Curve.line(call, factor * pixel) for call, pixel in zip(calls, pixels, strict=True))
 
-    return CostModel(curves(large), curves(1.0), dict.fromkeys(SIDES, curves(large)), (0.0,) * len(calls), False)
+    return CostModel(curves(large), curves(1.0), dict.fromkeys(SIDES, curves(large)), (0.0,) * len(calls))

@@ -34,14 +34,19 @@ Times = Mapping[Shape, tuple[float, ...]]  # seconds of one call, of each subnet
 
 @dataclass(frozen=True)
 class Timings:
-    """What was measured: seconds of calls as networks are, and as captured graphs where there are such."""
+    """What was measured.
+
+    `calls`: as networks are; `graphs`: as captured graphs, where there are such; `moving`: (LR pixels of an image, the
+    seconds that its windows take beside network calls).
+    """
 
     calls: Times
     graphs: Times
+    moving: tuple[tuple[float, float], ...]
 
-    def plain(self) -> list[dict[str, Any]]:
+    def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return [
+        calls = [
             {
                 "patches": shape.patches,
                 "side": shape.side,
@@ -51,6 +56,7 @@ class Timings:
             }
             for shape, seconds in self.calls.items()
         ]
+        return {"calls": calls, "moving": [list(point) for point in self.moving]}
 
     @classmethod
     def of_plain(cls, content: Any, subnets: int) -> Timings:
@@ -60,12 +66,13 @@ class Timings:
             ValueError, KeyError, TypeError: it is something else.
         """
         calls, graphs = (
-            {_shape(each): _seconds(each[key], subnets) for each in content if each[key] is not None}
+            {_shape(each): _seconds(each[key], subnets) for each in content["calls"] if each[key] is not None}
             for key in ("seconds", "as_graph")
         )
+        moving = tuple((float(pixels), float(seconds)) for pixels, seconds in content["moving"])
         if not any(shape.patches == 0 for shape in calls):
             raise ValueError("it holds no dense run")
-        return cls(calls, graphs)
+        return cls(calls, graphs, moving)
 
 
 def costs_by_time(timings: Timings, network: DynamicNetwork, device: torch.device, by_graphs: bool) -> CostModel:
@@ -98,7 +105,11 @@ def costs_by_time(timings: Timings, network: DynamicNetwork, device: torch.devic
         each = [float(curve(first)) / first for curve in dense]
         tiles = tuple(Curve.line(pixels * pixel, pixel) for pixels, pixel in zip(beside, each, strict=True))
     timed = {shape.patches for shape in timings.calls}
-    return CostModel(dense, tiles, {side: curves(side if side in timed else 0) for side in SIDES}, captured, True)
+    batches = {side: curves(side if side in timed else 0) for side in SIDES}
+    largest = math.inf  # a GPU that is busy is as busy with more, but a CPU leaves its cache
+    if device.type == "cpu":
+        largest = max(shape.pixels for shape in timings.calls if shape.patches or timed == {0})
+    return CostModel(dense, tiles, batches, captured, largest, Curve(timings.moving), measured=True)
 
 
 def _captured(calls: Times, graphs: Times, number: int) -> float:

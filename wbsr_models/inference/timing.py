@@ -11,8 +11,9 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -20,17 +21,22 @@ from tqdm import tqdm
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.devices import keep_freed_blocks, seconds_at
 from wbsr_base.precision import dtype_of
-from wbsr_models.inference.capture import Graphs, Run
-from wbsr_models.inference.costs import SIDES
+from wbsr_models.inference.capture import Captures, Graphs, Run
+from wbsr_models.inference.costs import SIDES, costs_by_work
 from wbsr_models.inference.measured import Shape, Timings
+from wbsr_models.inference.memory import Memory
+from wbsr_models.inference.planner import Request
 from wbsr_models.inference.pool import NetworkPool
 from wbsr_models.inference.ready import ready
+from wbsr_models.inference.window_planner import WindowPlanner
+from wbsr_models.inference.window_runner import WindowRunner
 
 REPEATS = 5
 SECONDS = 20.0  # that a measurement may take
 
 _DENSE_CPU, _DENSE_GPU = (64, 128, 256), (64, 256, 640)  # LR pixels of the sides of images
 _BATCHES_CPU, _BATCHES_GPU = (2**11, 2**13), (2**12, 2**15, 2**17)  # LR pixels of batches of windows
+_MOVING = 3, 12  # patches along the sides of images of which windows are moved
 _ROUNDS = 2, 6  # of all subnets that a shape takes at the least: warm-up and one; with graphs these, and capturing
 
 _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
@@ -76,7 +82,40 @@ def time_calls(
             except RuntimeError as error:
                 by_graphs = False
                 _logger.warning("CUDA graphs can't be captured here (%s).", str(error).split("\n")[0])
-    return Timings(calls, graphs)
+    return Timings(calls, graphs, time_moving(pool, device, patch_size))
+
+
+def time_moving(pool: NetworkPool, device: torch.device, patch_size: int) -> tuple[tuple[float, float], ...]:
+    """(LR pixels, seconds) of images whose windows are planned, cut and put together, while their networks take no
+    time."""
+    settings, subnets, scale = pool.settings, len(pool.source.subnets), pool.source.scale
+    costs = costs_by_work(pool.source, device)
+    runner = WindowRunner(pool, Memory(pool.source, settings), _Nothing(scale))
+    points = []
+    for rows in _MOVING:
+        lr = torch.rand(pool.source.in_channels, rows * patch_size, rows * patch_size, device=device)
+        choice = np.arange(rows**2).reshape(rows, rows) % subnets
+        height, width = lr.shape[1:]
+        request = Request(choice, height, width, costs, height * width, tuple)
+
+        def move(lr: Tensor = lr, request: Request = request) -> None:
+            runner(lr, WindowPlanner(patch_size, settings)(request))
+
+        seconds = [_seconds_of(move, device) for _ in range(1 + REPEATS)][1:]
+        points.append((float(height * width), statistics.median(seconds)))
+    return tuple(points)
+
+
+class _Nothing(Captures):
+    """In the place of networks: outputs whose values are undefined."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__(())
+        self._scale = scale
+
+    def __call__(self, number: int, network: nn.Module, batch: Tensor) -> Tensor:
+        shape = len(batch), batch.shape[1], self._scale * batch.shape[2], self._scale * batch.shape[3]
+        return torch.empty(shape, dtype=batch.dtype, device=batch.device, memory_format=torch.channels_last)
 
 
 def gain_of_compiling(pool: NetworkPool, timings: Timings, device: torch.device) -> tuple[float, float]:
@@ -133,7 +172,11 @@ def _seconds(networks: Sequence[nn.Module | Run], batch: Tensor, limit: float) -
 
 
 def _call(network: nn.Module | Run, batch: Tensor) -> float:
-    start = seconds_at(batch.device)
     with torch.inference_mode():
-        network(batch)
-    return seconds_at(batch.device) - start
+        return _seconds_of(lambda: network(batch), batch.device)
+
+
+def _seconds_of(call: Callable[[], object], device: torch.device) -> float:
+    start = seconds_at(device)
+    call()
+    return seconds_at(device) - start

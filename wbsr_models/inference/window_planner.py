@@ -108,11 +108,12 @@ class WindowPlanner:
         groups = itertools.chain.from_iterable(
             _groups(squares[side], runs[side], side, layout, batches[side]) for side in runs
         )
+        seconds += float(request.costs.moving(request.height * request.width))
         return WindowPlan(layout, tuple(groups), bool((request.choice == NO_SUBNET).any()), seconds)
 
     def _batches(self, layout: Layout, costs: CostModel, max_pixels: int) -> dict[int, Batches]:
         """By side; a window that does not fit into the memory is none, but for a patch's own."""
-        limit = min(self.settings.batch_pixels or BATCH_PIXELS, max_pixels)
+        limit = int(min(self.settings.batch_pixels or BATCH_PIXELS, max_pixels, costs.batch_pixels))
         return {
             side: Batches(costs.windows[side], layout.area(side), max(1, limit // layout.area(side)), costs.captured)
             for side in SIDES

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from wbsr_base.pixels.images import Pixels as Decoded
 from wbsr_data.pair_images import PairImages
 from wbsr_data.patch_index import PatchIndex
-from wbsr_data.resident.options import ResidentOptions
-from wbsr_data.resident.pixels import DeepError, Image, Pixels
+from wbsr_data.resident_options import ResidentOptions
+from wbsr_data.resident_pixels import DeepError, Image, Pixels
 
 _logger = logging.getLogger("basicsr.wbsr_data")  # reaches the log file where BasicSR runs
 _MEGABYTE = 1_000_000
@@ -71,6 +71,12 @@ class Filling:
         place = self._place(options)
         if place is None:
             return None
+        try:
+            return self._filled(place, options)
+        finally:
+            self.images.reader.close()
+
+    def _filled(self, place: torch.device, options: ResidentOptions) -> Resident | None:
         started = time.perf_counter()
         small = self._each(lambda number: self.images.decode(number, "lq"), "Decoding LR images")
         shapes = np.array([image.shape[:2] for image in small], dtype=np.int64)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from wbsr_data.crop import CropPlan
-from wbsr_data.resident.filling import Resident
-from wbsr_data.resident.pixels import Pixels
+from wbsr_data.resident_filling import Resident
+from wbsr_data.resident_pixels import Pixels
 from wbsr_data.sampler import Draw, DrawSampler
 
 
