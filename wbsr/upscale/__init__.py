@@ -78,7 +78,8 @@ def summary(outcome: Outcome, seconds: float) -> str:
 def _settings(arguments: argparse.Namespace, weights: Path, upscaler: DynamicUpscaler) -> dict[str, Any]:
     """What the report says of how its pictures were made."""
     policy = {"mode": upscaler.policy.mode, **asdict(upscaler.policy)}
-    return {"weights": str(weights), **policy, "device": arguments.device, **asdict(upscaler.settings)}
+    handling = {name: getattr(arguments, name) for name in ("device", "frame", "wrap")}
+    return {"weights": str(weights), **policy, **handling, **asdict(upscaler.settings)}
 
 
 def parser() -> argparse.ArgumentParser:

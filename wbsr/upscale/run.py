@@ -59,6 +59,7 @@ class Outcome:
     def save(self, path: Path, settings: dict[str, Any]) -> None:
         """Write the JSON report."""
         content = {"settings": settings, "images": self.done, "failed": self.failed}
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
