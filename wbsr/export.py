@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"--half and --subnet all go with --format pth alone, got {kind}")
     supernet, metadata = load_supernet(find_weights(arguments.weights))
     if arguments.half:
-        supernet.half()
+        _halve(supernet)
     if arguments.subnet == "all":
         write_supernet(supernet, metadata, out)
         sys.stdout.write(f"{out}: {len(supernet.subnets)} subnets, {out.stat().st_size:,} bytes\n")
@@ -65,6 +65,17 @@ def main(argv: Sequence[str]) -> int:
         f"network_g: {json.dumps(options)}\n"
     )
     return 0
+
+
+def _halve(supernet: DynamicNetwork) -> None:
+    """Weights in float16.
+
+    Raises:
+        ValueError: one of them is too large for that.
+    """
+    for name, weight in supernet.half().state_dict().items():
+        if not weight.isfinite().all():
+            raise ValueError(f"--half can't hold {name}: a weight is above 65,504. Leave out --half")
 
 
 def find_subnet(text: str, subnets: Sequence[Subnet]) -> Subnet:

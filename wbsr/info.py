@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     from wbsr_base.weights.files import read_weights
     from wbsr_models.checkpoints.loading import load_supernet
     from wbsr_models.checkpoints.metadata import read_metadata
-    from wbsr_models.inference.latency import REPEATS, time_subnets
+    from wbsr_models.inference.timing import REPEATS, time_subnets
 
     path = find_weights(arguments.file)
     content = read_weights(path)

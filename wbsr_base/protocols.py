@@ -3,6 +3,7 @@
 A class takes part by having the methods; it need not name the protocol. Who asks does so by `isinstance`.
 
 DrawsItsOrder         a training set brings its own sampler
+BringsItsLoader       a training set makes whole batches itself
 FollowsTraining       a training set learns what the model makes of its patches
 AddsToCheckpoint      a model says more in its network files than weights
 AddsToTrainingState   a model, or a training set, says more in the training state
@@ -18,6 +19,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.utils.data import Sampler
 
@@ -50,6 +52,24 @@ class DrawsItsOrder(Protocol):
             rank: this process, in 0..world_size-1.
             world_size: number of processes.
             seed: `manual_seed`, the same on all ranks.
+        """
+        ...
+
+
+@runtime_checkable
+class BringsItsLoader(DrawsItsOrder, Protocol):
+    """A training set that makes whole batches of its draws, so that nothing is left for a DataLoader."""
+
+    def training_loader(self, sampler: Any, batch_size: int, device: torch.device) -> Any:
+        """What takes the place of the training's DataLoader, or None to keep that.
+
+        `hooks/order.py` calls it after `training_sampler`. BasicSR's prefetchers iterate over it, anew for each epoch;
+        it has `dataset`, `batch_size` and a length.
+
+        Args:
+            sampler: what `training_sampler` returned.
+            batch_size: of this rank.
+            device: the one that trains.
         """
         ...
 

@@ -128,13 +128,13 @@ def test_nothing_that_fits_is_an_error(load, net, strict):
         load({"params": none}, net, strict=strict)
 
 
-@pytest.mark.parametrize(("value", "word"), [(math.nan, "NaN"), (math.inf, "infinity"), (-math.inf, "infinity")])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("strict", [True, False])
-def test_weights_that_are_no_numbers_are_refused(load, net, value, word, strict):
+def test_weights_that_are_no_numbers_are_refused(load, net, value, strict):
     weights = weights_of()
     weights["body.0.conv1.bias"][2] = value
     before = {name: weight.clone() for name, weight in net.state_dict().items()}
-    with pytest.raises(ValueError, match=rf"net.pth are of no use: body.0.conv1.bias holds {word}"):
+    with pytest.raises(ValueError, match=r"net.pth: body.0.conv1.bias holds what is no finite number"):
         load({"params": weights}, net, strict=strict)
     assert same(net, before)
 

@@ -277,8 +277,9 @@ def test_the_settings_of_the_engine_reach_validation():
     assert torch.equal(model.output, expected)
     assert not torch.equal(model.output, plain)
     opt = options()
-    opt["val"] = {"dynamic": {"routing": "full", "compile": True}}
-    assert WBSRModel(opt).make_upscaler().settings.compile
+    opt["val"] = {"dynamic": {"routing": "full", "capture": "compile"}}
+    assert WBSRModel(opt).make_upscaler().settings.capture == "compile"
+    assert WBSRModel(opt).make_upscaler().settings.plan == "tiles"  # what is measured does not depend on the device
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "memory_mb": 0.001}}
     with pytest.raises(ValueError, match="memory_mb must be at least"):

@@ -189,3 +189,15 @@ def test_what_goes_into_a_pth_alone_is_refused_for_onnx(checkpoint, tmp_path, ca
         assert export(weights, subnet, tmp_path / "net.onnx", *more) == 2
         assert "--half and --subnet all go with --format pth alone, got onnx" in capsys.readouterr().err
     assert not (tmp_path / "net.onnx").exists()
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused(checkpoint, tmp_path, capsys):
+    weights, _ = checkpoint("MSRResNet")
+    content = torch.load(weights, weights_only=True)
+    name = next(name for name, value in content["params"].items() if value.ndim == 4)
+    content["params"][name].view(-1)[0] = 1e5
+    torch.save(content, weights)
+    assert export(weights, "all", tmp_path / "half.pth", "--half") == 2
+    assert f"--half can't hold {name}: a weight is above 65,504. Leave out --half" in capsys.readouterr().err
+    assert not (tmp_path / "half.pth").exists()
+    assert export(weights, "all", tmp_path / "whole.pth") == 0

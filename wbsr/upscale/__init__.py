@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,6 @@ from wbsr_models.inference.settings import EngineSettings
 if TYPE_CHECKING:
     from wbsr.upscale.run import Outcome
     from wbsr_models.inference.upscaler import DynamicUpscaler
-
-_NO_PICTURE = "no picture: it must be a file, a folder or a pattern of PNG, JPEG, WebP, TIFF or BMP files"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,25 +30,31 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = parser().parse_args(list(argv))
     from wbsr.shipped import find_weights
-    from wbsr.upscale.jobs import find_pictures, plan_jobs
-    from wbsr.upscale.run import Extras, upscale_all
+    from wbsr.upscale.jobs import COMPARISON, MAPS, find_pictures, plan_jobs
+    from wbsr.upscale.picture import check_channels
+    from wbsr.upscale.run import Handling, upscale_all
     from wbsr_base.devices import pick_device
     from wbsr_models.checkpoints.loading import load_supernet, own_policy
     from wbsr_models.inference.upscaler import DynamicUpscaler
 
     device = pick_device(arguments.device)
-    pictures, nothing = find_pictures(arguments.inputs)
-    jobs = plan_jobs(pictures, arguments.out, arguments.ext and f".{arguments.ext}")
+    pictures, nothing = find_pictures(arguments.inputs, arguments.recursive, arguments.out)
+    kinds = (*(MAPS if arguments.map else ()), *((COMPARISON,) if arguments.compare else ()))
+    jobs = plan_jobs(pictures, arguments.out, arguments.ext and f".{arguments.ext}", kinds, arguments.report)
     path = find_weights(arguments.weights, arguments.scale)
     network, metadata = load_supernet(path)
     if arguments.scale not in (None, network.scale):
         raise ValueError(f"--scale is {arguments.scale}, but weights {path} upscale by {network.scale}")
+    check_channels(network.in_channels)
     policy = policy_of(arguments, own_policy(network, metadata))
+    if arguments.flat is None:
+        policy = replace(policy, flat=True)
     settings = from_arguments(EngineSettings, arguments)
     upscaler = DynamicUpscaler(network.to(device), metadata.profile, policy, settings)
     start = time.perf_counter()
-    outcome = upscale_all(jobs, upscaler, Extras(arguments.map, arguments.compare, arguments.overwrite))
-    outcome.failed += [{"input": text, "error": f"{text} names {_NO_PICTURE}"} for text in nothing]
+    handling = Handling(arguments.overwrite, arguments.frame, arguments.wrap)
+    outcome = upscale_all(jobs, upscaler, handling)
+    outcome.failed += [{"input": text, "error": why} for text, why in nothing.items()]
     if arguments.report is not None:
         outcome.save(arguments.report, _settings(arguments, path, upscaler))
     sys.stderr.write(summary(outcome, time.perf_counter() - start))
@@ -86,6 +90,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--scale", type=int, help="which shipped weights to take (default: 4)")
     made.add_argument(
         "--ext", choices=("png", "jpg", "webp", "tif", "bmp"), help="format (default: each picture's own)"
+    )
+    made.add_argument("--recursive", action="store_true", help="also the pictures in subfolders; the tree is mirrored")
+    made.add_argument("--frame", type=int, metavar="N", help="which of several pages or moving pictures, from 1")
+    made.add_argument(
+        "--wrap",
+        choices=("none", "x", "y", "both"),
+        default="none",
+        help="borders that meet, as those of tiled textures: left and right (x), top and bottom (y) (default: none)",
     )
     made.add_argument("--overwrite", action="store_true", help="replace files that are there")
     add_routing_arguments(made.add_argument_group("routing: how much network each patch gets"))

@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from wbsr.upscale.jobs import Job
+from wbsr.upscale.jobs import COMPARISON, Job
 from wbsr.upscale.overlays import comparison, patches_by_subnet, score_overlay, subnet_overlay
-from wbsr.upscale.picture import Picture, from_tensor, to_tensor
-from wbsr.upscale.reading import read_picture
+from wbsr.upscale.picture import from_tensor, to_tensor
+from wbsr.upscale.transparency import with_filled_colours
+from wbsr.upscale.wrapping import Wrap, continued, cut_back, margins, own_choice
 from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
+from wbsr_base.devices import is_out_of_memory
 from wbsr_base.files import write_whole
+from wbsr_base.pixels.picture import Picture
+from wbsr_base.pixels.reading import read_picture
+from wbsr_models.inference.finite import is_finite
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.upscaler import DynamicUpscaler
 
-MAPS = ("subnets", "scores")
-COMPARISON = "compare"
-
-_EXPECTED = (ValueError, OSError, MemoryError, torch.cuda.OutOfMemoryError)
+_EXPECTED = (ValueError, OSError, MemoryError, RuntimeError)  # of the last, those alone that are of memory
 _WRITERS = 2  # threads, and pictures that wait for one: each holds its result in memory
 
 
 @dataclass(frozen=True)
-class Extras:
-    """What is written beside a result: `maps` of subnets and scores, and a `compare` picture beside bicubic."""
+class Handling:
+    """How all pictures are handled: `overwrite` files that are there; which `frame` of several, from 1, is read; which
+    borders `wrap`."""
 
-    maps: bool = False
-    compare: bool = False
     overwrite: bool = False
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return (MAPS if self.maps else ()) + ((COMPARISON,) if self.compare else ())
+    frame: int | None = None
+    wrap: Wrap = "none"
 
 
 @dataclass
@@ -55,7 +54,7 @@ class Outcome:
         try:
             self.done.append(written.result())
         except _EXPECTED as error:
-            self.failed.append({"input": str(job.source), "error": str(error) or type(error).__name__})
+            self.failed.append({"input": str(job.source), "error": _reason(job, error)})
 
     def save(self, path: Path, settings: dict[str, Any]) -> None:
         """Write the JSON report."""
@@ -63,7 +62,16 @@ class Outcome:
         write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
-def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, extras: Extras) -> Outcome:
+def _reason(job: Job, error: Exception) -> str:
+    """What to tell about an error of one picture; others than those to be expected are raised again."""
+    if is_out_of_memory(error):
+        return f"{job.source} is too large for the memory: cut it up, or lower --memory"
+    if isinstance(error, RuntimeError):
+        raise error
+    return str(error)
+
+
+def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, handling: Handling) -> Outcome:
     """Upscale every job's picture; a picture that can't be is noted in the outcome.
 
     While one is upscaled, those before it are encoded and written: PNG takes as long as a small network.
@@ -74,7 +82,7 @@ def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, extras: Extras) 
         for job in tqdm(jobs, desc="Upscaling", unit="picture", disable=len(jobs) == 1):
             written: Future[dict[str, Any]] = Future()
             try:
-                entry, files = upscale_one(job, upscaler, extras)
+                entry, files = upscale_one(job, upscaler, handling)
                 written = writers.submit(_write, entry, files)
             except _EXPECTED as error:
                 written.set_exception(error)
@@ -87,26 +95,31 @@ def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, extras: Extras) 
 
 
 def upscale_one(
-    job: Job, upscaler: DynamicUpscaler, extras: Extras
+    job: Job, upscaler: DynamicUpscaler, handling: Handling
 ) -> tuple[dict[str, Any], list[tuple[Picture, Path]]]:
     """Upscale one picture; returns its entry in the report, and what is to be written where.
 
     Raises:
-        ValueError: it can't be read or written in that format, or something is there already.
+        ValueError: it can't be read or written in that format, something is there already, or the result is not finite.
         OSError: reading failed.
     """
-    if not extras.overwrite:
-        for path in (job.target, *map(job.beside, extras.kinds)):
+    if not handling.overwrite:
+        for path in job.outputs:
             if path.exists():
                 raise ValueError(f"{path} is there already: give --overwrite to replace it")
-    picture = read_picture(job.source)
-    check_target(picture, job.target)
-    lr = to_tensor(picture)
-    sr, report = upscaler(lr.to(upscaler.device))
-    result = from_tensor(sr, picture)
+    picture, scale = read_picture(job.source, handling.frame), upscaler.network.scale
+    check_target(picture, job.target, scale, job.source)
+    sides = margins(handling.wrap, upscaler.patch_size)
+    whole = with_filled_colours(continued(picture, *sides))
+    sr, report = upscaler(to_tensor(whole, upscaler.network.in_channels).to(upscaler.device))
+    if not is_finite(sr):
+        raise ValueError(f"{job.source}: the network's output is not finite, its weights overflow on it: take others")
+    result = cut_back(from_tensor(sr, whole), *(scale * side for side in sides))
     del sr
-    beside = [(_extra(kind, picture, result, report, upscaler), job.beside(kind)) for kind in extras.kinds]
-    return _entry(job, picture, report, upscaler), [(result, job.target), *beside]
+    entry = _entry(job, picture, whole, report, upscaler)
+    report = replace(report, choice=own_choice(report.choice, picture.size, *sides, upscaler.patch_size))
+    beside = [(_extra(kind, picture, result, report, upscaler), job.beside(kind)) for kind in job.kinds]
+    return entry, [(result, job.target), *beside]
 
 
 def _write(entry: dict[str, Any], files: Sequence[tuple[Picture, Path]]) -> dict[str, Any]:
@@ -117,11 +130,12 @@ def _write(entry: dict[str, Any], files: Sequence[tuple[Picture, Path]]) -> dict
     return entry
 
 
-def _entry(job: Job, picture: Picture, report: Report, upscaler: DynamicUpscaler) -> dict[str, Any]:
-    """One picture in the JSON report. FLOPs are 2 x multiply-accumulates of the whole image."""
+def _entry(job: Job, picture: Picture, whole: Picture, report: Report, upscaler: DynamicUpscaler) -> dict[str, Any]:
+    """One picture in the JSON report. FLOPs are 2 x multiply-accumulates of the whole image that was run, with what it
+    was continued by."""
     supernet = upscaler.network
     height, width = picture.size
-    dense = supernet.flops[supernet.full] * height * width / REFERENCE_PATCH**2
+    dense = supernet.flops[supernet.full] * math.prod(whole.size) / REFERENCE_PATCH**2
     return {
         "input": str(job.source),
         "output": str(job.target),

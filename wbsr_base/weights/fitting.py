@@ -115,10 +115,9 @@ def check_finite(weights: Mapping[str, Any], path: str) -> None:
 
     for name, weight in weights.items():
         if isinstance(weight, torch.Tensor) and weight.is_floating_point() and not torch.isfinite(weight).all():
-            kind = "NaN" if torch.isnan(weight).any() else "infinity"
             raise ValueError(
-                f"weights {path} are of no use: {name} holds {kind}; take a checkpoint from before the training went "
-                "astray"
+                f"weights {path}: {name} holds what is no finite number, so their training diverged, or they "
+                "overflowed in half precision: take an earlier checkpoint"
             )
 
 

@@ -27,8 +27,8 @@ def load_supernet(path: str | Path) -> tuple[DynamicNetwork, Metadata]:
     metadata = read_metadata(content, path)
     if metadata is None:
         raise ValueError(
-            f"weights {path} is a stock checkpoint without a `wbsr` entry: train it by WBSRModel first; if it is one "
-            "subnet of a trained network, export all of them by wbsr export --subnet all"
+            f"weights {path} is a stock checkpoint without a `wbsr` entry, such as a single subnet that was exported: "
+            "give the checkpoint of WBSRModel, or what `wbsr export --subnet all` makes of it"
         )
     arguments = {key: value for key, value in metadata.network.items() if key != "type"}
     try:
@@ -43,8 +43,7 @@ def load_supernet(path: str | Path) -> tuple[DynamicNetwork, Metadata]:
     differ = differences(found, own)
     if differ:
         raise ValueError(
-            f"weights {path} don't fit the network that their `wbsr` entry describes: {differ[0]}: take another "
-            "checkpoint"
+            f"weights {path} don't fit the network that their `wbsr` entry describes: {differ[0]}"
         )
     supernet.load_state_dict(found.weights)
     return supernet.eval(), metadata

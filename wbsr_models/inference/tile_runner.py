@@ -42,6 +42,9 @@ class TileRunner:
         Raises:
             ValueError: there is no tile, and no interpolation.
         """
+        if len(plan.tiles) == 1 and plan.tiles[0].is_whole(*lr.shape[-2:]):
+            ((_, output),) = self.outputs(lr, plan.tiles)
+            return output.to("cpu" if self.memory.on_cpu(lr) else lr.device, lr.dtype)
         canvas: Tensor | None = None
         if plan.interpolates:
             canvas = self.pool.interpolation((lr.cpu() if self.memory.on_cpu(lr) else lr)[None])[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,13 +166,8 @@ class DynamicSRModel(SharedValidation):
         options = self.dynamic.test
         patch_size = found.patch_size if self.profile is None else self.profile.patch_size
         self.profile = Profile(patch_size, options.thresholds or found.thresholds)
-        # Errors were measured on these weights, and by classes of these thresholds and patches; training changes the
-        # first, options may change the others.
-        if not self.is_train and patch_size == found.patch_size:
-            same = self.profile.thresholds == found.thresholds
-            self.profile = replace(
-                self.profile, error_table=found.error_table if same else None, edge_table=found.edge_table
-            )
+        if not self.is_train:  # tables were measured on these weights, which a training changes
+            self.profile = self.profile.with_tables(found)
 
     def _check_thresholds(self) -> None:
         by_class = [policy.mode for _, policy in self.dynamic.requests if "thresholds" in policy.needs]

@@ -25,6 +25,8 @@ from wbsr_models.routing.profile import FROM_TRAINING, NEEDED
 from wbsr_models.testing.protocol import Protocol
 from wbsr_models.testing.training_sets import difficulty_classes
 
+_PLAN = "tiles"  # whose quality is that of the subnets which are asked for, on every device; `auto` may give more
+
 Requests = tuple[tuple[str, Policy], ...]
 
 
@@ -80,6 +82,7 @@ def parse_dynamic(block: Mapping[str, Any] | None, where: str, routing: str = "p
         raise TypeError(f"{where} must be a block of keys, got {block!r}")
     rest = dict(block or {})
     settings, test = (_taken(cls, rest) for cls in (EngineSettings, TestOptions))
+    settings = {"plan": _PLAN, **settings}
     asked = {name: rest.pop(name) for name in option_names() if name in rest and name != "subnet"}
     mode = rest.pop("routing", routing)
     if not isinstance(mode, str):

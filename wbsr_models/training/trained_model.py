@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from wbsr_models.routing.profile import Profile
 from wbsr_models.testing.dynamic_model import DynamicSRModel
@@ -18,8 +18,6 @@ from wbsr_models.training.compute import Compute, compute_options
 from wbsr_models.training.moving_average import MovingAverage
 from wbsr_models.training.step import Batch, Losses, Pass, TrainingStep, read_losses
 from wbsr_models.training.weight_penalty import penalty_factor
-
-_KERNELS = ("fused", "foreach")  # of an optimiser: how it computes, not what
 
 
 class TrainedModel(DynamicSRModel):
@@ -81,13 +79,6 @@ class TrainedModel(DynamicSRModel):
         model: nn.Module = super().model_to_device(net) if self.opt["dist"] else net.to(self.device)
         return model
 
-    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> optim.Optimizer:
-        """BasicSR's; Adam on a GPU is one fused kernel, unless the option file names `fused` or `foreach`."""
-        if optim_type == "Adam" and self.device.type == "cuda" and not any(name in kwargs for name in _KERNELS):
-            kwargs["fused"] = True
-        optimizer: optim.Optimizer = super().get_optimizer(optim_type, params, lr, **kwargs)
-        return optimizer
-
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; from a HES batch also its difficulty classes and their thresholds."""
         super().feed_data(data)
@@ -96,7 +87,7 @@ class TrainedModel(DynamicSRModel):
             self._learn_classes(data)
             self.lq = self.lq.contiguous(memory_format=self.compute_options.memory_format)
             difficulty = data.get("difficulty")
-            self.difficulty = None if difficulty is None else difficulty.to(self.device)
+            self.difficulty = None if difficulty is None else difficulty.to(self.device, non_blocking=True)
 
     def network_metadata(self, net_label: str) -> dict[str, Any]:
         """The `wbsr` entry of the checkpoint, with the state of the training."""
@@ -115,14 +106,14 @@ class TrainedModel(DynamicSRModel):
         return {"supernet": {"scaler": self.compute.state()}}
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """BasicSR's resume; the optimiser goes on by the kernels of this start, whatever ran before."""
-        super().resume_training({**resume_state, "optimizers": self._by_own_kernels(resume_state["optimizers"])})
+        """BasicSR's resume, and go on with the scale of the losses."""
+        super().resume_training(resume_state)
         self.iteration = int(resume_state["iter"])
         self.compute.resume(resume_state.get("supernet", {}).get("scaler", {}))
 
     def _learn_classes(self, data: dict[str, Any]) -> None:
-        """The thresholds of the training's difficulty classes, which are in each batch, are read from the first; those
-        of a pretrained network hold no longer."""
+        """Take the thresholds of the training's difficulty classes from its first batch, for they are the same in all;
+        what a pretrained network knows of its own classes holds no longer."""
         if not self._knows_classes and "thresholds" in data and self.profile is not None:
             self.profile = Profile(self.profile.patch_size, tuple(data["thresholds"][0].tolist()))
             self._knows_classes = True
@@ -132,15 +123,6 @@ class TrainedModel(DynamicSRModel):
             return None
         self.net_g_ema.to(memory_format=self.compute_options.memory_format)  # else no kernel takes all tensors at once
         return MovingAverage(self.net_g_ema, self.supernet, self.ema_decay)
-
-    def _by_own_kernels(self, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        def groups(state: dict[str, Any], own: optim.Optimizer) -> list[dict[str, Any]]:
-            kernels = {name: own.defaults[name] for name in _KERNELS if name in own.defaults}
-            return [{**group, **kernels} for group in state["param_groups"]]
-
-        return [
-            {**state, "param_groups": groups(state, own)} for state, own in zip(states, self.optimizers, strict=False)
-        ]
 
 
 def _check_processes(opt: dict[str, Any], model: str) -> None:
