@@ -42,9 +42,7 @@ def load_supernet(path: str | Path) -> tuple[DynamicNetwork, Metadata]:
     check_finite(found.weights, str(path))
     differ = differences(found, own)
     if differ:
-        raise ValueError(
-            f"weights {path} don't fit the network that their `wbsr` entry describes: {differ[0]}"
-        )
+        raise ValueError(f"weights {path} don't fit the network that their `wbsr` entry describes: {differ[0]}")
     supernet.load_state_dict(found.weights)
     return supernet.eval(), metadata
 
