@@ -299,8 +299,10 @@ def is_meant(made: Change) -> bool:
             "test_12",
         )
     if made.kind == "move":
-        return made.place[-1] in ("name", "seed")
+        return made.place[-1] in ("name", "seed", "prefetch_mode")
     old, new = made.old, made.new
+    if made.place[-1] == "cache" and isinstance(new, str) and new:
+        return True  # a folder
     if isinstance(new, type(old)) and isinstance(old, type(new)):
         return True
     numbers = (int, float)
