@@ -9,6 +9,7 @@ AddsToCheckpoint      a model says more in its network files than weights
 AddsToTrainingState   a model, or a training set, says more in the training state
 ChecksOptions         a registered class checks its block of an option file
 NeedsLR               a loss looks at the LR image
+DrawsAtRandom         a loss draws random numbers
 ChecksLater           a loss notes what goes wrong, and says so when it is asked
 """
 
@@ -150,6 +151,16 @@ class NeedsLR(Protocol):
 
     @property
     def needs_lq(self) -> bool:
+        """Whether it does, with the options it has."""
+        ...
+
+
+@runtime_checkable
+class DrawsAtRandom(Protocol):
+    """A loss that may draw random numbers from a generator of its own, so that its steps are not recorded."""
+
+    @property
+    def draws(self) -> bool:
         """Whether it does, with the options it has."""
         ...
 

@@ -26,6 +26,7 @@ TAKES_PART = {
         "WBSRModel",
     },
     "NeedsLR": {"BDLoss"},
+    "DrawsAtRandom": {"BDLoss"},
 }
 
 
