@@ -27,6 +27,7 @@ TAKES_PART = {
     },
     "DeclaresOptions": set(),
     "NeedsLR": {"BDLoss"},
+    "DrawsAtRandom": {"BDLoss"},
 }
 
 
