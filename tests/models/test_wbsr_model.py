@@ -277,8 +277,12 @@ def test_the_settings_of_the_engine_reach_validation():
     assert torch.equal(model.output, expected)
     assert not torch.equal(model.output, plain)
     opt = options()
-    opt["val"] = {"dynamic": {"routing": "full", "capture": "compile"}}
-    assert WBSRModel(opt).make_upscaler().settings.capture == "compile"
+    for asked in ({"capture": "compile"}, {"compile": True}):  # the second as 0.1.0 has it
+        opt["val"] = {"dynamic": {"routing": "full", **asked}}
+        assert WBSRModel(opt).make_upscaler().settings.capture == "compile"
+    opt["val"] = {"dynamic": {"routing": "full", "compile": True, "capture": "graphs"}}
+    with pytest.raises(ValueError, match="compile: true is capture: compile, got capture: graphs: leave out one"):
+        WBSRModel(opt)
     assert WBSRModel(opt).make_upscaler().settings.plan == "tiles"  # what is measured does not depend on the device
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "memory_mb": 0.001}}

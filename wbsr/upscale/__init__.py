@@ -105,6 +105,9 @@ def parser() -> argparse.ArgumentParser:
     running = made.add_argument_group("running")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add_arguments(running, EngineSettings, {"max_tile": "--tile", "memory_mb": "--memory"})
+    running.add_argument(
+        "--compile", dest="capture", action="store_const", const="compile", help="the same as --capture compile"
+    )
     showing = made.add_argument_group("showing what was done")
     showing.add_argument("--map", action="store_true", help="also write NAME_subnets.png and NAME_scores.png")
     showing.add_argument("--compare", action="store_true", help="also write NAME_compare.png, bicubic beside SR")
