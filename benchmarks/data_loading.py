@@ -4,8 +4,9 @@
 
 DIR holds HR images; sub-images of 480 pixels at x4 are prepared from (some of) them, as a folder and as an LMDB. The
 loaders take turns, a round each; the first round warms up. Reported are medians over the rounds, and the median ratio
-to `PairedImageDataset` in the same round. `decoded_mb` is the memory in which HES may keep decoded images. There is at
-least one worker, since an LMDB can be open only once in a process.
+to `PairedImageDataset` in the same round. `decoded_mb` is the memory in which HES may keep decoded images; with
+`resident: cpu` all of them stay in memory, and this process alone cuts the batches. The others have at least one
+worker, since an LMDB can be open only once in a process.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from wbsr_base.basicsr import EnlargedSampler, PairedImageDataset
-from wbsr_data.hes_dataset import HESPairedImageDataset
+from wbsr_data.hes.dataset import HESPairedImageDataset
 from wbsr_data.preparation import prepare
 from wbsr_data.preparation.recipe import HR, Recipe, lr_name
 from wbsr_data.preparation.target import Target
 from wbsr_data.sources import find_sources
 
 SCALE, BATCH = 4, 16
-LOADERS = ("PairedImageDataset", "HES, decoded_mb 0", "HES, decoded_mb 512")
+LOADERS = ("PairedImageDataset", "HES, decoded_mb 0", "HES, decoded_mb 512", "HES, resident: cpu, no worker")
 
 
 def main() -> None:
@@ -68,7 +70,11 @@ def main() -> None:
 def measure(target: Target, workers: int, rounds: int, batches: int) -> list[list[float]]:
     """Samples per second of each of `LOADERS` in each round but the first."""
     speeds: list[list[float]] = [[] for _ in LOADERS]
-    streams = [stock(target, workers), *(hes(target, workers, megabytes) for megabytes in (0, 512))]
+    streams = [
+        stock(target, workers),
+        *(hes(target, workers, decoded_mb=megabytes) for megabytes in (0, 512)),
+        hes(target, 0, resident="cpu"),
+    ]
     for number in range(rounds + 1):
         for place, stream in enumerate(streams):
             start = time.perf_counter()
@@ -85,14 +91,14 @@ def stock(target: Target, workers: int) -> Iterator[Any]:
     return endless(dataset, EnlargedSampler(dataset, 1, 0, ratio=100), workers)
 
 
-def hes(target: Target, workers: int, megabytes: int) -> Iterator[Any]:
+def hes(target: Target, workers: int, decoded_mb: int = 0, resident: str | bool = False) -> Iterator[Any]:
     """Our data set in its class-level stage."""
-    dataset = HESPairedImageDataset(
-        options(target) | {"hes": {"decoded_mb": megabytes, "sample_level": 0.0, "cache": False}}
-    )
+    block = {"decoded_mb": decoded_mb, "sample_level": 0.0, "cache": False}
+    dataset = HESPairedImageDataset(options(target) | {"hes": block, "resident": resident})
     per_epoch = 100 * len(dataset) // BATCH
     sampler = dataset.training_sampler(batches_per_epoch=per_epoch, batch_size=BATCH, total_iterations=per_epoch)
-    return endless(dataset, sampler, workers)
+    loader = dataset.training_loader(sampler, BATCH, torch.device("cpu"))
+    return endless(dataset, sampler, workers) if loader is None else epochs(loader, sampler)
 
 
 def endless(dataset: Any, sampler: Any, workers: int) -> Iterator[Any]:
@@ -100,6 +106,11 @@ def endless(dataset: Any, sampler: Any, workers: int) -> Iterator[Any]:
     loader = DataLoader(
         dataset, BATCH, sampler=sampler, num_workers=workers, drop_last=True, persistent_workers=workers > 0
     )
+    yield from epochs(loader, sampler)
+
+
+def epochs(loader: Any, sampler: Any) -> Iterator[Any]:
+    """Batches of a loader, one epoch after the other."""
     for epoch in itertools.count():
         sampler.set_epoch(epoch)
         yield from loader

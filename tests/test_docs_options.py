@@ -26,7 +26,11 @@ COMMANDS = {
 }
 OPTIONS = {
     "bdloss": ["wbsr_losses.options:BDLossOptions"],
-    "hes": ["wbsr_data.hes_options:HESOptions", "wbsr_data.dda.options:DDAOptions"],
+    "hes": [
+        "wbsr_data.hes.options:HESOptions",
+        "wbsr_data.dda.options:DDAOptions",
+        "wbsr_data.resident_options:ResidentOptions",
+    ],
     "inference": ["wbsr_models.inference.settings:EngineSettings"],
     "rivals": ["wbsr_models.training.classsr_options:ClassSROptions", "wbsr_arch.classsr:ClassSR"],
     "routing": ["wbsr_models.testing.options:TestOptions"],

@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> int:
     from wbsr_base.devices import pick_device
     from wbsr_base.pixels.bicubic import to_8_bits
     from wbsr_base.pixels.images import decode_pixels
+    from wbsr_base.weights.files import read_weights
     from wbsr_data.sources import find_sources
     from wbsr_models.checkpoints.loading import load_supernet
-    from wbsr_models.checkpoints.metadata import load_checkpoint
     from wbsr_models.testing.calibration import CalibrationSettings, calibrate
 
     settings = CalibrationSettings(
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     found = calibrate(supernet, load, len(sources), metadata.profile, settings)
     updated = replace(metadata, profile=found.profile)
     out = arguments.out or arguments.weights
-    atomic_save({**load_checkpoint(arguments.weights), "wbsr": updated.plain()}, out)
+    atomic_save({**read_weights(arguments.weights), "wbsr": updated.plain()}, out)
     shares = [supernet.share(subnet) for subnet in supernet.subnets]
     sys.stdout.write(summary(found, list(map(str, supernet.subnets)), shares))
     if arguments.edge_table and found.profile.edge_table is not None:

@@ -28,12 +28,13 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"--size must be at least 1, got {arguments.size}")
     from wbsr.shipped import find_weights
     from wbsr_base.devices import pick_device
+    from wbsr_base.weights.files import read_weights
     from wbsr_models.checkpoints.loading import load_supernet
-    from wbsr_models.checkpoints.metadata import load_checkpoint, read_metadata
+    from wbsr_models.checkpoints.metadata import read_metadata
     from wbsr_models.inference.timing import REPEATS, time_subnets
 
     path = find_weights(arguments.file)
-    content = load_checkpoint(path)
+    content = read_weights(path)
     if read_metadata(content, path) is None:
         sys.stdout.write(describe_stock(path, content))
         return 0

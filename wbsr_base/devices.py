@@ -1,4 +1,4 @@
-"""The device that a command runs on, by the name that its user gives; time as it passes there, and freed memory."""
+"""The device that a command runs on, by the name that its user gives; time as it passes there, and memory."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ def pick_device(name: str = "auto") -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"device is {name}, but there are {torch.cuda.device_count()} CUDA devices here")
     return device
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python, NumPy, torch and OpenCV each have one of their own."""
+    words = ("can't allocate memory", "not enough memory", "Insufficient memory")
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(word in str(error) for word in words)
 
 
 def seconds_at(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:

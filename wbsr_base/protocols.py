@@ -3,20 +3,24 @@
 A class takes part by having the methods; it need not name the protocol. Who asks does so by `isinstance`.
 
 DrawsItsOrder         a training set brings its own sampler
+BringsItsLoader       a training set makes whole batches itself
 FollowsTraining       a training set learns what the model makes of its patches
 AddsToCheckpoint      a model says more in its network files than weights
 AddsToTrainingState   a model, or a training set, says more in the training state
 ChecksOptions         a registered class checks its block of an option file
+DeclaresOptions       a registered class says which keys it reads
 NeedsLR               a loss looks at the LR image
+DrawsAtRandom         a loss draws random numbers
 ChecksLater           a loss notes what goes wrong, and says so when it is asked
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.utils.data import Sampler
 
@@ -49,6 +53,24 @@ class DrawsItsOrder(Protocol):
             rank: this process, in 0..world_size-1.
             world_size: number of processes.
             seed: `manual_seed`, the same on all ranks.
+        """
+        ...
+
+
+@runtime_checkable
+class BringsItsLoader(DrawsItsOrder, Protocol):
+    """A training set that makes whole batches of its draws, so that nothing is left for a DataLoader."""
+
+    def training_loader(self, sampler: Any, batch_size: int, device: torch.device) -> Any:
+        """What takes the place of the training's DataLoader, or None to keep that.
+
+        `hooks/order.py` calls it after `training_sampler`. BasicSR's prefetchers iterate over it, anew for each epoch;
+        it has `dataset`, `batch_size` and a length.
+
+        Args:
+            sampler: what `training_sampler` returned.
+            batch_size: of this rank.
+            device: the one that trains.
         """
         ...
 
@@ -122,6 +144,19 @@ class ChecksOptions(Protocol):
 
 
 @runtime_checkable
+class DeclaresOptions(Protocol):
+    """A registered class that says which keys of an option file it reads, where its source does not show it.
+
+    `wbsr train` and `wbsr test` refuse keys that nobody reads. They find what a class reads in its source
+    (`opt["key"]`, `opt.get("key")`); a class that hides it, say by `Settings(**opt)`, may declare it.
+    """
+
+    option_keys: ClassVar[Mapping[str, Collection[str]]]
+    """By the place of a block its further keys: for a data set `{"": ("my_key",)}`, the block of the set itself; for a
+    model `{"": …, "train": …, "val": …}`, the file itself and blocks of it."""
+
+
+@runtime_checkable
 class NeedsLR(Protocol):
     """A loss that may look at the LR image.
 
@@ -130,6 +165,16 @@ class NeedsLR(Protocol):
 
     @property
     def needs_lq(self) -> bool:
+        """Whether it does, with the options it has."""
+        ...
+
+
+@runtime_checkable
+class DrawsAtRandom(Protocol):
+    """A loss that may draw random numbers from a generator of its own, so that its steps are not recorded."""
+
+    @property
+    def draws(self) -> bool:
         """Whether it does, with the options it has."""
         ...
 

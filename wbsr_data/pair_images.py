@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,10 +43,7 @@ class PairImages:
         """
         lr, hr = self.load(crop.image)
         size = self.patch_size
-        if crop.y + size > lr.shape[0] or crop.x + size > lr.shape[1]:
-            raise ValueError(
-                f"{self.reader.name(crop.image, 'lq')} has shrunk since it was indexed: start the training again"
-            )
+        self.check_crop(crop.image, crop.y, crop.x, lr.shape)
         lr_patch, hr_patch = crop.cut(lr, size), crop.cut(hr, size, self.scale)
         return to_float(np.ascontiguousarray(lr_patch)), to_float(np.ascontiguousarray(hr_patch))
 
@@ -57,11 +56,32 @@ class PairImages:
         slots = (2 * number, 2 * number + 1)
         lr, hr = (self._decoded.get(slot) for slot in slots)
         if lr is None or hr is None:
-            lr, hr = self._decode(number, "lq"), self._load_hr(number)
-            self._check_sizes(number, lr.shape[:2], hr.shape[:2])
+            lr = self.decode(number, "lq")
+            hr = self.decode_hr(number, lr.shape[:2])
             for slot, pixels in zip(slots, (lr, hr), strict=True):
                 self._decoded.put(slot, pixels)
         return lr, hr
+
+    def decode(self, number: int, side: Side) -> Pixels:
+        """A whole image, decoded anew and kept nowhere; raises what `load` does."""
+        return decode_pixels(self.reader.read(number, side), self.reader.name(number, side))
+
+    def decode_hr(self, number: int, lr: tuple[int, ...]) -> Pixels:
+        """An HR image, decoded anew, whose LR image is `lr` high and wide; raises what `load` does."""
+        hr = self.decode(number, "gt")
+        self._check_sizes(number, lr, hr.shape[:2])
+        return hr
+
+    def check_crop(self, number: int, y: int, x: int, lr: tuple[int, ...]) -> None:
+        """Refuse an LR image `lr` high and wide which doesn't reach as far as a crop.
+
+        Raises:
+            ValueError: it has shrunk since it was indexed.
+        """
+        if y + self.patch_size > lr[0] or x + self.patch_size > lr[1]:
+            raise ValueError(
+                f"{self.reader.name(number, 'lq')} has shrunk since it was indexed: start the training again"
+            )
 
     def index(self, settings: IndexSettings, cache: bool | str, progress: bool = True) -> PatchIndex:
         """The index of all candidates: from the cache, or by scoring every LR image, each pair checked.
@@ -78,7 +98,7 @@ class PairImages:
         names = [self.reader.name(number, "lq") for number in range(len(self.reader))]
 
         def build() -> PatchIndex:
-            return PatchIndex.build(self._load_lr, names, settings, progress, self._load_hr)
+            return PatchIndex.build(self._load_lr, names, settings, progress, partial(self.decode, side="gt"))
 
         try:
             stamps = self.reader.stamps()
@@ -91,16 +111,10 @@ class PairImages:
 
     def _load_lr(self, number: int) -> Pixels:
         """An LR image, once its HR image is known to fit."""
-        lr = self._decode(number, "lq")
+        lr = self.decode(number, "lq")
         hr = check_image(self.reader.read(number, "gt"), self.reader.name(number, "gt"))
         self._check_sizes(number, lr.shape[:2], hr)
         return lr
-
-    def _load_hr(self, number: int) -> Pixels:
-        return self._decode(number, "gt")
-
-    def _decode(self, number: int, side: Side) -> Pixels:
-        return decode_pixels(self.reader.read(number, side), self.reader.name(number, side))
 
     def _check_sizes(self, number: int, lr: tuple[int, ...], hr: tuple[int, ...]) -> None:
         scale = self.scale

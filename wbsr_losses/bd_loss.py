@@ -114,6 +114,11 @@ class BDLoss(nn.Module):
         """Whether `forward` makes use of the LR image, as `y: residual` does; `WBSRModel` then passes it."""
         return self.options.y == "residual"
 
+    @property
+    def draws(self) -> bool:
+        """Whether `forward` draws random numbers, as `form: monte_carlo` does."""
+        return self.mixture is None
+
     def forward(
         self,
         pred: torch.Tensor,
@@ -170,7 +175,7 @@ class BDLoss(nn.Module):
     def _note(self, now: torch.Tensor) -> None:
         """Keep the first notes that say something; in place, so that a recorded step goes on writing them."""
         self.noted = self.noted.to(now.device)
-        self.noted.copy_(torch.where(self.noted[0] > 0, self.noted, now))
+        torch.where(self.noted[0] > 0, self.noted, now, out=self.noted)
 
     def _elements(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         options = self.options

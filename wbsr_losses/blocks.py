@@ -1,7 +1,7 @@
 """Pixels in blocks, so that what is worked out for all components at once stays small.
 
-On a CPU a block stays near the cache, which matters more than the number of calls; on a GPU blocks are large, to launch
-few kernels. Either way the memory is bounded.
+On a CPU a block stays near the cache, which matters more than the number of calls; on a GPU a batch of patches is one
+block, to launch few kernels. Either way the memory is bounded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 
 CPU_VALUES = 1 << 19  # 2 MB of float32
-CUDA_SHARE = 4  # blocks are at most a quarter of all pixels
+CUDA_VALUES = 1 << 26  # 256 MB
 
 
 def blocks(x: torch.Tensor, values_per_pixel: int) -> Iterator[tuple[slice, slice]]:
@@ -22,10 +22,7 @@ def blocks(x: torch.Tensor, values_per_pixel: int) -> Iterator[tuple[slice, slic
         values_per_pixel: how many numbers the caller holds for one pixel.
     """
     images, pixels = x.shape[0], x.shape[-1]
-    if x.device.type == "cpu":
-        size = max(256, CPU_VALUES // values_per_pixel)
-    else:
-        size = max(1 << 14, images * pixels // CUDA_SHARE)
+    size = max(256, (CPU_VALUES if x.device.type == "cpu" else CUDA_VALUES) // values_per_pixel)
     per_block = max(1, size // max(pixels, 1))
     for first in range(0, images, per_block):
         for start in range(0, pixels, size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,17 +14,14 @@ NOTES = 6  # the loss is not finite; how many numbers of prediction, target, wei
 @torch.no_grad()
 def notes(loss: Tensor, pred: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """What `blame` has to know of one forward (6,), float64, on the loss's device; the first is 0 if all is well."""
-    nothing = loss.new_zeros(())
-    return torch.stack(
-        [
-            _broken(loss),
-            _broken(pred),
-            _broken(target),
-            nothing.double() if weight is None else _broken(weight),
-            nothing.double() if weight is None else (weight.sum() == 0).double(),
-            pred.abs().max().double(),
-        ]
-    )
+    given = [loss, pred, target] if weight is None else [loss, pred, target, weight]
+    counts = [torch.count_nonzero(gap) for gap in torch._foreach_sub(given, given)]  # what is not finite leaves a NaN
+    if weight is not None:
+        counts.append((weight.sum() == 0).long())
+    now = loss.new_zeros(NOTES, dtype=torch.float64)
+    now[: len(counts)] = torch.stack(counts)
+    now[-1] = torch.linalg.vector_norm(pred, math.inf, dtype=torch.float64)
+    return now
 
 
 def blame(noted: Sequence[float]) -> None:
@@ -43,8 +41,3 @@ def blame(noted: Sequence[float]) -> None:
         f"the loss is not finite, with predictions up to {largest:.3g} where 0-1 is meant: training has diverged, "
         "lower the learning rate"
     )
-
-
-def _broken(tensor: Tensor) -> Tensor:
-    """How many numbers are NaN or infinite: those which taken from themselves don't leave 0."""
-    return torch.count_nonzero(tensor - tensor).double()

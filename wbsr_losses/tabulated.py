@@ -94,7 +94,7 @@ def read(table: Tensor, grid: Grid, x: Tensor) -> tuple[Tensor, Tensor]:
     """Value and slope (N, C, P) of the numbers x (N, C, P), float32."""
     value, slope = torch.empty_like(x), torch.empty_like(x)
     parts = table.flatten(1)
-    channels = torch.arange(x.shape[1], dtype=torch.int32, device=x.device)[:, None] * table.shape[2]
+    channels = torch.arange(0, parts.shape[1], table.shape[2], dtype=torch.int32, device=x.device)[:, None]
     for n, p in blocks(x, (PARTS + 3) * x.shape[1]):
         some = x[n, :, p]
         cell = grid.place(some).add_(channels).flatten()

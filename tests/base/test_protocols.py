@@ -13,6 +13,7 @@ from wbsr_base import protocols  # noqa: E402
 
 TAKES_PART = {
     "DrawsItsOrder": {"HESPairedImageDataset", "DDAPairedImageDataset"},
+    "BringsItsLoader": {"HESPairedImageDataset", "DDAPairedImageDataset"},
     "FollowsTraining": {"DDAPairedImageDataset"},
     "AddsToTrainingState": {"DDAPairedImageDataset", "WBSRModel", "ClassSRModel"},
     "AddsToCheckpoint": {"WBSRModel", "ClassSRModel"},
@@ -24,7 +25,9 @@ TAKES_PART = {
         "Supernet",
         "WBSRModel",
     },
+    "DeclaresOptions": set(),
     "NeedsLR": {"BDLoss"},
+    "DrawsAtRandom": {"BDLoss"},
 }
 
 

@@ -1,15 +1,14 @@
 """A training step: the weights of a plain one to the last bit, no reads by the host, and few operators of its own."""
 
 import copy
-from collections import Counter
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from wbsr_arch import ClassSR, Subnet, Supernet
 from wbsr_losses.mixture import GaussianMixture
@@ -18,6 +17,9 @@ from wbsr_models.training.classsr_losses import average_loss, class_loss
 from wbsr_models.training.compute import Compute, ComputeOptions
 from wbsr_models.training.moving_average import MovingAverage
 from wbsr_models.training.step import Batch, Pass, TrainingStep, read_losses
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from step_operators import PARTS, Methods, Operators, count_step, models, reads
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SUPERNET = {"type": "Supernet", "backbone": BACKBONE, "widths": [4, 8], "depths": [1, 2]}
@@ -222,59 +224,6 @@ def test_a_stage_of_classsr_is_a_plain_training(stage, compute, tmp_path):
         assert_equal(model, plain)
 
 
-FUSED = {"type": "Adam", "lr": 0.002, "fused": True}  # else Adam reads its own counters, which lie on the CPU anyway
-READS = {  # operators and methods by which the host learns a value, or a shape that depends on values
-    *("_local_scalar_dense", "equal", "is_nonzero", "item", "masked_select", "nonzero", "nonzero_static", "unique_dim"),
-    *("_unique2", "unique_consecutive", "allclose", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__"),
-    "__index__",
-}
-VIEWS = {
-    *(
-        "alias",
-        "as_strided",
-        "detach",
-        "diagonal",
-        "expand",
-        "narrow",
-        "permute",
-        "select",
-        "slice",
-        "split",
-        "squeeze",
-    ),
-    *("t", "transpose", "unbind", "unsqueeze", "view", "_reshape_alias", "_unsafe_view"),
-}
-
-
-class Operators(TorchDispatchMode):
-    """Counts the operators that run, but for views."""
-
-    def __init__(self):
-        super().__init__()
-        self.counts = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        self.counts[name] += name not in VIEWS
-        return func(*args, **(kwargs or {}))
-
-
-class Methods(TorchFunctionMode):
-    """Counts what Python calls on tensors."""
-
-    def __init__(self):
-        super().__init__()
-        self.counts = Counter()
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.counts[getattr(func, "__name__", "")] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def reads(operators, methods):
-    return {name: count for name, count in (operators.counts + methods.counts).items() if name in READS}
-
-
 @pytest.mark.parametrize(
     "train",
     [
@@ -286,7 +235,7 @@ def reads(operators, methods):
     ids=str,
 )
 def test_a_step_reads_nothing_on_the_host_before_its_losses_are_logged(train):
-    model = WBSRModel(options(SUPERNET, optim_g=dict(FUSED), **copy.deepcopy(train)))
+    model = WBSRModel(options(SUPERNET, optim_g={"type": "Adam", "lr": 0.002, "fused": True}, **copy.deepcopy(train)))
     model.feed_data(batch(1))  # from which the thresholds of the classes are read, once
     model.optimize_parameters(1)
     with Operators() as operators, Methods() as methods:
@@ -305,7 +254,7 @@ def test_neither_does_one_with_bdloss_whose_errors_come_with_the_log(tmp_path):
     covariances = 0.01 * torch.eye(3).expand(2, 3, 3)
     GaussianMixture([0.5, 0.5], torch.tensor([[0.2] * 3, [0.7] * 3]), covariances).save(tmp_path / "mixture.json")
     loss = {"type": "BDLoss", "mixture": str(tmp_path / "mixture.json")}
-    model = WBSRModel(options(SUPERNET, optim_g=dict(FUSED), pixel_opt=loss))
+    model = WBSRModel(options(SUPERNET, optim_g={"type": "Adam", "lr": 0.002, "fused": True}, pixel_opt=loss))
     model.cri_pix.deferred = True  # as on a GPU
     model.feed_data(batch(1))
     model.optimize_parameters(1)
@@ -321,7 +270,7 @@ def test_neither_does_one_with_bdloss_whose_errors_come_with_the_log(tmp_path):
 
 @pytest.mark.parametrize("stage", ["classifier", "joint"])
 def test_a_step_of_classsrs_later_stages_reads_nothing_on_the_host(stage):
-    opt = options(CLASSSR, classsr={"stage": stage}, optim_g=dict(FUSED))
+    opt = options(CLASSSR, classsr={"stage": stage}, optim_g={"type": "Adam", "lr": 0.002, "fused": True})
     opt["path"] = {"resume_state": "branches.state"}  # as if they were trained
     model = ClassSRModel(opt)
     model.feed_data(batch(1))
@@ -332,18 +281,26 @@ def test_a_step_of_classsrs_later_stages_reads_nothing_on_the_host(stage):
     assert reads(operators, methods) == {}
 
 
-@pytest.mark.parametrize("subnet", [SMALL, FULL])
-def test_a_step_adds_few_operators_to_those_of_the_network(subnet, monkeypatch):
-    model = WBSRModel(options(SUPERNET, optim_g=dict(FUSED)))
-    monkeypatch.setattr("wbsr_models.wbsr_model.draw_subnets", lambda *_: [subnet])
-    model.feed_data(batch(1))
-    model.optimize_parameters(1)
-    with Operators() as network:
-        output = model.supernet(model.lq, subnet)
-        output.backward(torch.ones_like(output))
-    with Operators() as step:
-        model.optimize_parameters(2)
-    assert step.counts.total() - network.counts.total() <= 20
+@pytest.mark.parametrize(("loss", "most"), [("BDLoss", 60), ("L1Loss", 20)])
+def test_a_step_adds_few_operators_to_those_of_the_network_and_reads_nothing(loss, most, tmp_path):
+    """Under WBSRModel and BasicSR's SRModel, by the counts of `benchmarks/step_operators.py`."""
+    counted = []
+    for name, model in models(tmp_path, loss, "fp32", small=True):
+        count_step(model, 1)
+        operators, methods = count_step(model, 2)
+        assert reads(operators, methods) == {}, name
+        parts = {part: operators.of(part) for part in PARTS}
+        assert sum(parts.values()) - parts["network"] <= most, name
+        assert parts["optimiser"] == parts["EMA"] == 2, name
+        subnet = () if name == "SRModel" else (model.passes(2)[0].key,)
+        model.optimizer_g.zero_grad()
+        with Operators() as network:
+            output = model.net_g(model.lq, *subnet)
+            output.backward(torch.ones_like(output))
+        assert parts["network"] == network.counts.total() - network.counts["ones_like"], name
+        assert operators.counts.total() == sum(parts.values())
+        counted.append(name)
+    assert counted == ["WBSRModel, w8d2", "WBSRModel, w4d1", "SRModel"]
 
 
 def test_weights_that_no_pass_reaches_keep_no_gradient_and_no_momentum(monkeypatch):

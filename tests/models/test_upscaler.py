@@ -16,6 +16,7 @@ from wbsr_models.inference.costs import SIDES, CostModel
 from wbsr_models.inference.curve import Curve
 from wbsr_models.inference.tiling import plan_tiles
 from wbsr_models.routing.by_budget import _warn_once
+from wbsr_models.routing.policies import POLICIES
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 KNOWN = Profile(16, (0.1, 0.2, 0.3))
@@ -219,7 +220,7 @@ def test_weights_that_do_not_fit_their_own_description_are_refused(supernet, tmp
 @pytest.mark.parametrize(
     ("profile", "policy", "message"),
     [
-        (KNOWN, "budgte", "routing must be one of paper, eq16, budget, arm, classsr, full, or a subnet such as"),
+        (KNOWN, "budgte", f"routing must be one of {', '.join(POLICIES)}, or a subnet such as"),
         (KNOWN, "w5d1", "must name one of w4d1, w4d2, w8d1, w8d2, got 'w5d1'"),
         (16, "paper", "needs the thresholds"),
         (16, "classsr", "routing `classsr` needs the classifier of a network of type ClassSR"),

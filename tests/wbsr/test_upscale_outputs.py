@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 from upscaling import save_weights, textured, upscale
 
+from wbsr_base.pixels.reading import read_picture
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
@@ -125,3 +127,20 @@ def test_everything_that_was_planned_is_written(folder, weights):
     beside = [f"{name}_{kind}.png" for name in "ab" for kind in ("compare", "scores", "subnets")]
     assert tree(folder / "out") == sorted(["a.png", "b.jpg", *beside])
     assert np.asarray(Image.open("out/a.png")).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")],
+)
+def test_a_picture_that_is_too_large_for_the_memory_is_named(folder, weights, capsys, monkeypatch, error):
+    def read(path, *more):
+        if path.name == "b.png":
+            raise error
+        return read_picture(path, *more)
+
+    monkeypatch.setattr("wbsr.upscale.run.read_picture", read)
+    save(folder / "a.png", folder / "b.png", folder / "c.png")
+    assert upscale("a.png", "b.png", "c.png", "-o", "out", weights=weights) == 1
+    assert "b.png is too large for the memory: cut it up, or lower --memory" in capsys.readouterr().err
+    assert tree(folder / "out") == ["a.png", "c.png"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
+from scipy.ndimage import maximum_filter
 from upscaling import save_weights, textured, upscale
 
 from wbsr.upscale.transparency import with_filled_colours
@@ -250,3 +251,27 @@ def test_results_that_are_no_numbers_are_told_and_not_written(folder, weights, c
     assert upscale("a.png", "-o", "b.png", weights="large.pth") == 1
     assert "a.png: the network's output is not finite" in capsys.readouterr().err
     assert not (folder / "b.png").exists()
+
+
+@pytest.mark.parametrize("dtype", BOTH)
+@pytest.mark.parametrize("paper", [(255, 255, 255), (0, 0, 0), (250, 244, 229)])
+def test_paper_keeps_its_colour(folder, lively, paper, dtype):
+    top = np.iinfo(dtype).max
+    planes = np.empty((96, 96, 3), dtype)
+    planes[:] = np.array(paper) * (top // 255)
+    ink = Image.new("L", (96, 96), 0)
+    ImageDraw.Draw(ink).text((8, 8), "Lorem 123\nipsum", fill=255)
+    planes[np.asarray(ink) > 99] = top // 255 * 128
+    save("page.png", planes)
+    assert upscale("page.png", "-o", "a.png", "--report", "a.json", weights=lively) == 0
+    assert upscale("page.png", "-o", "b.png", "--report", "b.json", "--no-flat", weights=lively) == 0
+    away = np.kron(maximum_filter(np.asarray(ink) > 99, 9), np.ones((2, 2), bool)) == 0
+    assert 0.3 < away.mean() < 0.95
+    off = [np.abs(load(name).astype(int) - planes[-1, -1])[away].max() for name in ("a.png", "b.png")]
+    assert off[0] == 0
+    assert off[1] > 0 or paper == (0, 0, 0)
+    with_rule, without = (json.loads((folder / f"{name}.json").read_text())["images"][0] for name in "ab")
+    assert with_rule["patches"]["bicubic"] > 50
+    assert "bicubic" not in without["patches"]
+    for share in ("flops_share", "flops_share_run"):
+        assert with_rule[share] < without[share]

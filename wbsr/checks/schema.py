@@ -8,6 +8,7 @@ plugin reads is left open.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -29,7 +30,8 @@ class Block:
         made_from: "module:class", whose fields or constructor's arguments are its keys; none for a plain number.
         type: what its key `type` must be; empty for a block that is ours alone.
         hints: "module:class" whose hints are more exact than those of `made_from`.
-        about: what a plain number is.
+        about: what a plain number is, or a block whose keys stand beside others'.
+        beside: its keys are no block of their own: they stand beside the other keys of the block `where`.
         policies: "module:table" of the routing policies by name, one of which its key `routing` names; its other keys
             are also their options, of which a knob may be a list.
     """
@@ -40,12 +42,19 @@ class Block:
     hints: str = ""
     about: str = ""
     policies: str = ""
+    beside: bool = False
 
 
 BLOCKS = (
     Block("network_g", ("wbsr_arch.supernet:Supernet",), type="Supernet"),
     Block("network_g", ("wbsr_arch.classsr:ClassSR",), type="ClassSR"),
-    Block("datasets:*:hes", ("wbsr_data.hes_options:HESOptions",)),
+    Block(
+        "datasets:*",
+        ("wbsr_data.resident_options:ResidentOptions",),
+        about="A data set; only keys of ours are checked.",
+        beside=True,
+    ),
+    Block("datasets:*:hes", ("wbsr_data.hes.options:HESOptions",)),
     Block("train:supernet", ("wbsr_models.training.strategy:StrategyOptions",)),
     Block("train:compute", ("wbsr_models.training.compute:ComputeOptions",)),
     Block("train:classsr", ("wbsr_models.training.classsr_options:ClassSROptions",)),
@@ -66,8 +75,26 @@ BLOCKS = (
 
 def own_keys(where: str, blocks: Sequence[Block] = BLOCKS) -> list[str]:
     """The keys of a block of BasicSR that are ours alone: `supernet` and others for `train`, `hes` for `datasets:*`."""
-    places = [(block.where.rpartition(":"), block.type) for block in blocks]
-    return [key for (parent, _, key), kind in places if parent == where and not kind]
+    keys: list[str] = []
+    for block in blocks:
+        parent, _, key = block.where.rpartition(":")
+        if block.beside and block.where == where:
+            keys += [name for made in block.made_from for name in _arguments(_load(made))]
+        elif not block.beside and not block.type and parent == where:
+            keys.append(key)
+    return keys
+
+
+@functools.cache
+def own_options(blocks: tuple[Block, ...] = BLOCKS) -> dict[str, set[str]]:
+    """The keys of each of our blocks that is ours alone, by its place."""
+    found: dict[str, set[str]] = {}
+    for block in blocks:
+        if block.made_from and not block.type:
+            names = [name for made in block.made_from for name in _arguments(_load(made))]
+            policies = _policy_options(_load(block.policies)) if block.policies else {}
+            found[block.where] = {*names, *policies}
+    return found
 
 
 def schema_text() -> str:
@@ -88,7 +115,11 @@ def schema(blocks: Sequence[Block] = BLOCKS) -> dict[str, Any]:
         place = root
         for parent in parents:
             place = _child(place, parent)
-        if not block.made_from:
+        if block.beside:
+            inner = _child(place, key)
+            inner["description"] = block.about
+            inner["properties"] |= _object_schema([_load(name) for name in block.made_from], {})["properties"]
+        elif not block.made_from:
             place["properties"][key] = {"type": "number", "minimum": 0, "description": block.about}
         elif block.type:
             _add_type(_child(place, key), block)

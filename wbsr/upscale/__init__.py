@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"--scale is {arguments.scale}, but weights {path} upscale by {network.scale}")
     check_channels(network.in_channels)
     policy = policy_of(arguments, own_policy(network, metadata))
+    if arguments.flat is None:
+        policy = replace(policy, flat=True)
     settings = from_arguments(EngineSettings, arguments)
     upscaler = DynamicUpscaler(network.to(device), metadata.profile, policy, settings)
     start = time.perf_counter()
@@ -76,7 +78,8 @@ def summary(outcome: Outcome, seconds: float) -> str:
 def _settings(arguments: argparse.Namespace, weights: Path, upscaler: DynamicUpscaler) -> dict[str, Any]:
     """What the report says of how its pictures were made."""
     policy = {"mode": upscaler.policy.mode, **asdict(upscaler.policy)}
-    return {"weights": str(weights), **policy, "device": arguments.device, **asdict(upscaler.settings)}
+    handling = {name: getattr(arguments, name) for name in ("device", "frame", "wrap")}
+    return {"weights": str(weights), **policy, **handling, **asdict(upscaler.settings)}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from wbsr.upscale.jobs import COMPARISON, Job
@@ -21,6 +20,7 @@ from wbsr.upscale.transparency import with_filled_colours
 from wbsr.upscale.wrapping import Wrap, continued, cut_back, margins, own_choice
 from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
+from wbsr_base.devices import is_out_of_memory
 from wbsr_base.files import write_whole
 from wbsr_base.pixels.picture import Picture
 from wbsr_base.pixels.reading import read_picture
@@ -28,7 +28,7 @@ from wbsr_models.inference.finite import is_finite
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.upscaler import DynamicUpscaler
 
-_EXPECTED = (ValueError, OSError, MemoryError, torch.cuda.OutOfMemoryError)
+_EXPECTED = (ValueError, OSError, MemoryError, RuntimeError)  # of the last, those alone that are of memory
 _WRITERS = 2  # threads, and pictures that wait for one: each holds its result in memory
 
 
@@ -54,12 +54,22 @@ class Outcome:
         try:
             self.done.append(written.result())
         except _EXPECTED as error:
-            self.failed.append({"input": str(job.source), "error": str(error) or type(error).__name__})
+            self.failed.append({"input": str(job.source), "error": _reason(job, error)})
 
     def save(self, path: Path, settings: dict[str, Any]) -> None:
         """Write the JSON report."""
         content = {"settings": settings, "images": self.done, "failed": self.failed}
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def _reason(job: Job, error: Exception) -> str:
+    """What to tell about an error of one picture; others than those to be expected are raised again."""
+    if is_out_of_memory(error):
+        return f"{job.source} is too large for the memory: cut it up, or lower --memory"
+    if isinstance(error, RuntimeError):
+        raise error
+    return str(error)
 
 
 def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, handling: Handling) -> Outcome:

@@ -8,7 +8,6 @@ renamed into place; what cannot be written stops the training. The format on dis
 from __future__ import annotations
 
 import inspect
-import io
 import os
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import nn
 
 from wbsr_base.files import write_whole
 from wbsr_base.protocols import AddsToCheckpoint, AddsToTrainingState
+from wbsr_base.weights.files import serialized
 
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds between two attempts
@@ -27,15 +27,16 @@ PAUSE = 1.0  # seconds between two attempts
 def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
     """`torch.save` that leaves either the whole new file at `path` or the previous one, whatever happens meanwhile.
 
+    A path that ends in `.safetensors` gets that format, see `wbsr_base.weights.files`.
+
     Raises:
         OSError: the file could not be written in three attempts; a previous file of that name is as it was.
     """
     target = Path(path)
-    content = io.BytesIO()
-    torch.save(obj, content)
+    content = serialized(obj, target.suffix)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            write_whole(target, content.getbuffer(), durable=True)
+            write_whole(target, content, durable=True)
         except OSError as error:
             if attempt == ATTEMPTS:
                 reason = f"cannot save {target} ({error.strerror or error}): free space or mend the folder, then resume"

@@ -3,13 +3,16 @@
 order       a training set draws its own order
 following   a training set follows the model
 checking    a loss says later what went wrong
+waiting     no step waits for the device
+kernels     the optimiser computes by one kernel where it can
+recorded    steps are recorded once and replayed, where that is asked for
 """
 
 from __future__ import annotations
 
 import functools
 
-from wbsr_base.hooks import checking, following, order
+from wbsr_base.hooks import checking, following, kernels, order, recorded, waiting
 
 
 @functools.cache
@@ -17,4 +20,7 @@ def install() -> None:
     """Put the hooks in place, once BasicSR is mended; once is enough."""
     order.mend()
     following.mend()
+    waiting.mend()
+    kernels.mend()
+    recorded.mend()
     checking.mend()

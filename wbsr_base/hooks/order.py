@@ -3,8 +3,8 @@
 BasicSR counts the epochs with a ceiling while its loader drops the last, incomplete batch, so training can stop long
 before `total_iter` and still report success; and its sampler is fixed, so no dataset learns how far training is.
 `create_train_val_dataloader` is wrapped: a shortage is an error before training starts, and a training set that is
-`DrawsItsOrder` brings its own sampler. Without `manual_seed` each rank makes up a seed of its own; the first rank's
-then holds for all, for draws must be shared out.
+`DrawsItsOrder` brings its own sampler, and one that is `BringsItsLoader` its loader too. Without `manual_seed` each
+rank makes up a seed of its own; the first rank's then holds for all, for draws must be shared out.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 import torch.distributed
 from torch.utils.data import DataLoader, Sampler
 
-from wbsr_base.protocols import DrawsItsOrder
+from wbsr_base.protocols import BringsItsLoader, DrawsItsOrder
 
 Loaders = tuple[Any, Any, list[Any], int, int]  # train loader, train sampler, val loaders, epochs, iterations
 
@@ -38,7 +39,7 @@ def _wrap(original: Callable[..., Loaders]) -> Callable[..., Loaders]:
         check_iterations(opt, loader, epochs, iterations)
         own = own_sampler(opt, loader, iterations)
         if own is not None:
-            loader, sampler = _rebuild(opt, loader, own), own
+            loader, sampler = own_loader(opt, loader, own) or _rebuild(opt, loader, own), own
         return loader, sampler, val_loaders, epochs, iterations
 
     return create_train_val_dataloader
@@ -66,6 +67,15 @@ def own_sampler(opt: dict[str, Any], loader: DataLoader[Any], iterations: int) -
         world_size=opt["world_size"],
         seed=opt["manual_seed"],
     )
+
+
+def own_loader(opt: dict[str, Any], loader: DataLoader[Any], sampler: Sampler[Any]) -> Any:
+    """The loader that the training set brings for its sampler, or None if it is not `BringsItsLoader` or has none."""
+    dataset = loader.dataset
+    if not isinstance(dataset, BringsItsLoader):
+        return None
+    device = torch.device("cuda", torch.cuda.current_device()) if opt["num_gpu"] != 0 else torch.device("cpu")
+    return dataset.training_loader(sampler, loader.batch_size, device)  # type: ignore[arg-type]
 
 
 def _rebuild(opt: dict[str, Any], loader: DataLoader[Any], sampler: Sampler[Any]) -> Any:

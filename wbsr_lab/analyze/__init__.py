@@ -62,7 +62,7 @@ def _pairs(arguments: argparse.Namespace) -> Pairs:
     from wbsr_lab.analyze.pairs import DatasetPairs, FolderPairs
 
     if arguments.opt is None:
-        from wbsr_data.hes_options import HESOptions
+        from wbsr_data.hes.options import HESOptions
 
         if arguments.scale < 2 or arguments.patch < 1:
             raise ValueError(

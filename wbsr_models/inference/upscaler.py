@@ -35,6 +35,7 @@ from wbsr_models.inference.planner import Request
 from wbsr_models.inference.planning import Plan, plan_image
 from wbsr_models.inference.pool import NetworkPool
 from wbsr_models.inference.report import Report
+from wbsr_models.inference.restoring import restore_flat
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.tile_runner import TileRunner
 from wbsr_models.inference.trimming import WHOLE, Parts
@@ -42,6 +43,7 @@ from wbsr_models.inference.window_planner import WindowPlan
 from wbsr_models.inference.window_runner import WindowRunner
 from wbsr_models.routing.by_budget import Budget
 from wbsr_models.routing.choice import Choice, Scores
+from wbsr_models.routing.flat import mark_flat, spare_flat
 from wbsr_models.routing.policies import make_policy, with_budget
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
@@ -157,6 +159,8 @@ class DynamicUpscaler:
         canvas = self._run(lr, plan)
         if self.settings.precision != "fp32" and not is_finite(canvas):
             canvas = self._in_full_precision()._run(lr, plan)
+        if self.policy.flat:
+            restore_flat(canvas, lr)
         height, width = lr.shape[-2:]
         run = plan.computed_pixels(self.flops_shares, lambda: self._parts(choice))
         patch = min(self.patch_size, height) * min(self.patch_size, width)
@@ -187,9 +191,10 @@ class DynamicUpscaler:
 
     def scores(self, lr: Tensor, patch_size: int | None = None, stride: int | None = None) -> Scores:
         """What the patches of an LR image (C, H, W) are routed by, float32 (rows, cols) or (rows, cols, M): see the
-        policy."""
+        policy. NaN is a flat patch where flat ones are spared."""
         side = patch_size or self.patch_size
-        return self.policy.scores(self.network, lr, side, stride or side)
+        scores = self.policy.scores(self.network, lr, side, stride or side)
+        return mark_flat(scores, lr, side, stride or side) if self.policy.flat else scores
 
     def plan(self, choice: Choice, lr: Tensor) -> Plan:
         """What a runner is to do with an LR image (C, H, W), each patch by its chosen subnet at least.
@@ -267,4 +272,4 @@ class DynamicUpscaler:
         self._choose = self._chooser(self.policy)
 
     def _chooser(self, policy: Policy) -> Choose:
-        return policy.chooser(self.network.subnets, self.cost_shares, self.profile)
+        return spare_flat(policy.chooser(self.network.subnets, self.cost_shares, self.profile))

@@ -78,7 +78,7 @@ def parse_dynamic(block: Mapping[str, Any] | None, where: str, routing: str = "p
     Raises:
         ValueError, TypeError: an unknown key, or a value that breaks a rule.
     """
-    if not isinstance(block or {}, Mapping):
+    if block is not None and not isinstance(block, Mapping):
         raise TypeError(f"{where} must be a block of keys, got {block!r}")
     rest = dict(block or {})
     settings, test = (_taken(cls, rest) for cls in (EngineSettings, TestOptions))

@@ -1,7 +1,7 @@
 """What our models share in training, at the edge of BasicSR: how its hooks lead to a `TrainingStep`.
 
 train:
-  compute: {precision: bf16, channels_last: true}           # `ComputeOptions`
+  compute: {precision: bf16, channels_last: true, graphs: true}      # `ComputeOptions`
   weight_penalty: 1.0e-8                                    # `add_weight_penalty`
 """
 
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
+from wbsr_base.hooks.recorded import recorded_step, unrecordable
 from wbsr_models.routing.profile import Profile
 from wbsr_models.testing.dynamic_model import DynamicSRModel
 from wbsr_models.training.compute import Compute, compute_options
 from wbsr_models.training.moving_average import MovingAverage
+from wbsr_models.training.recorded import RecordedTrainingStep
 from wbsr_models.training.step import Batch, Losses, Pass, TrainingStep, read_losses
 from wbsr_models.training.weight_penalty import penalty_factor
-
-_KERNELS = ("fused", "foreach")  # of an optimiser: how it computes, not what
 
 
 class TrainedModel(DynamicSRModel):
@@ -41,7 +41,9 @@ class TrainedModel(DynamicSRModel):
         self.iteration = 0
         self._knows_classes = self.dynamic.test.thresholds is not None
         if self.is_train:
-            self.step = TrainingStep(self.net_g, self.optimizer_g, self.compute, penalty, self._moving_average())
+            self.step = self._as_recorded(
+                TrainingStep(self.net_g, self.optimizer_g, self.compute, penalty, self._moving_average())
+            )
 
     @staticmethod
     def check_training(opt: dict[str, Any]) -> None:
@@ -52,6 +54,12 @@ class TrainedModel(DynamicSRModel):
     def passes(self, iteration: int) -> Sequence[Pass]:
         """The passes of a step, the same on all processes."""
         raise NotImplementedError
+
+    def unrecordable(self) -> str | None:
+        """Why the steps of this training can't be recorded as CUDA graphs; None if nothing is known against it."""
+        if self.compute_options.precision == "fp16":
+            return "the loss scale of precision: fp16 is changed by the host: use bf16"
+        return unrecordable(self)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch that was fed; it leaves `output`, of its last pass, and `log_dict` on the device."""
@@ -81,13 +89,6 @@ class TrainedModel(DynamicSRModel):
         model: nn.Module = super().model_to_device(net) if self.opt["dist"] else net.to(self.device)
         return model
 
-    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> optim.Optimizer:
-        """BasicSR's; Adam on a GPU is one fused kernel, unless the option file names `fused` or `foreach`."""
-        if optim_type == "Adam" and self.device.type == "cuda" and not any(name in kwargs for name in _KERNELS):
-            kwargs["fused"] = True
-        optimizer: optim.Optimizer = super().get_optimizer(optim_type, params, lr, **kwargs)
-        return optimizer
-
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; from a HES batch also its difficulty classes and their thresholds."""
         super().feed_data(data)
@@ -96,7 +97,7 @@ class TrainedModel(DynamicSRModel):
             self._learn_classes(data)
             self.lq = self.lq.contiguous(memory_format=self.compute_options.memory_format)
             difficulty = data.get("difficulty")
-            self.difficulty = None if difficulty is None else difficulty.to(self.device)
+            self.difficulty = None if difficulty is None else difficulty.to(self.device, non_blocking=True)
 
     def network_metadata(self, net_label: str) -> dict[str, Any]:
         """The `wbsr` entry of the checkpoint, with the state of the training."""
@@ -115,8 +116,8 @@ class TrainedModel(DynamicSRModel):
         return {"supernet": {"scaler": self.compute.state()}}
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """BasicSR's resume; the optimiser goes on by the kernels of this start, whatever ran before."""
-        super().resume_training({**resume_state, "optimizers": self._by_own_kernels(resume_state["optimizers"])})
+        """BasicSR's resume, and go on with the scale of the losses."""
+        super().resume_training(resume_state)
         self.iteration = int(resume_state["iter"])
         self.compute.resume(resume_state.get("supernet", {}).get("scaler", {}))
 
@@ -127,20 +128,18 @@ class TrainedModel(DynamicSRModel):
             self.profile = Profile(self.profile.patch_size, tuple(data["thresholds"][0].tolist()))
             self._knows_classes = True
 
+    def _as_recorded(self, step: TrainingStep) -> TrainingStep | RecordedTrainingStep:
+        """The step by recordings, where the options ask for them and nothing is against it."""
+        if not self.compute_options.graphs:
+            return step
+        self.recordings = recorded_step(self, self.unrecordable())
+        return step if self.recordings is None else RecordedTrainingStep(step, self.recordings)
+
     def _moving_average(self) -> MovingAverage | None:
         if not self.ema_decay > 0:
             return None
         self.net_g_ema.to(memory_format=self.compute_options.memory_format)  # else no kernel takes all tensors at once
         return MovingAverage(self.net_g_ema, self.supernet, self.ema_decay)
-
-    def _by_own_kernels(self, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        def groups(state: dict[str, Any], own: optim.Optimizer) -> list[dict[str, Any]]:
-            kernels = {name: own.defaults[name] for name in _KERNELS if name in own.defaults}
-            return [{**group, **kernels} for group in state["param_groups"]]
-
-        return [
-            {**state, "param_groups": groups(state, own)} for state, own in zip(states, self.optimizers, strict=False)
-        ]
 
 
 def _check_processes(opt: dict[str, Any], model: str) -> None:

@@ -15,8 +15,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torchvision.transforms.functional import normalize
 
 from wbsr_base.basicsr import (
@@ -27,12 +28,16 @@ from wbsr_base.basicsr import (
     get_root_logger,
     img2tensor,
 )
+from wbsr_base.pixels.images import Pixels, to_float
 from wbsr_data.crop import CropPlan, Crops
 from wbsr_data.draws import DrawPlan, Plan
-from wbsr_data.hes_options import PatchOptions, check_pairs, parse_hes
+from wbsr_data.hes.options import PatchOptions, check_pairs, parse_hes
 from wbsr_data.pair_images import PairImages
 from wbsr_data.patch_index import IndexSettings
 from wbsr_data.reader import PairReader
+from wbsr_data.resident_filling import Filling
+from wbsr_data.resident_loader import Batches, Normalization, ResidentLoader
+from wbsr_data.resident_options import resident_options
 from wbsr_data.sampler import Course, Draw, DrawSampler
 
 _NAMED = 5  # images that a warning names
@@ -59,6 +64,7 @@ class HESPairedImageDataset(PairedImageDataset):
         opt = copy.deepcopy(dict(opt))
         where = f"datasets:{opt.get('phase', 'train')}"
         hes = self.hes = self._parse(opt, where)
+        self.resident = resident_options(opt, where)
         try:
             super().__init__(opt)
         except AssertionError as error:
@@ -80,7 +86,9 @@ class HESPairedImageDataset(PairedImageDataset):
     @classmethod
     def check_options(cls, options: dict[str, Any]) -> None:
         """Parse the options of a training set, for their errors."""
-        cls._parse(options, f"datasets:{options['phase']}")
+        where = f"datasets:{options['phase']}"
+        cls._parse(options, where)
+        resident_options(options, where)
 
     @classmethod
     def _parse(cls, opt: Mapping[str, Any], where: str) -> PatchOptions:
@@ -119,6 +127,32 @@ class HESPairedImageDataset(PairedImageDataset):
         self._end = None
         return DrawSampler(plan, course)
 
+    def training_loader(self, sampler: DrawSampler, batch_size: int, device: torch.device) -> ResidentLoader | None:
+        """Batches of whole images that stay in memory (`resident`), or None where workers are to read and decode them.
+
+        Args:
+            sampler: what `training_sampler` returned.
+            batch_size: of this rank.
+            device: the one that trains.
+
+        Raises:
+            ValueError: too little memory, `cuda` on a CPU, an image that is damaged or has shrunk, or sizes that do
+                not match the scale.
+            FileNotFoundError: an image is gone.
+        """
+        convert = _luma if self.opt.get("color") == "y" else None
+        first = get_dist_info()[0] == 0
+        filling = Filling(self.images, self.index, f"datasets:{self.opt['phase']}", device, convert, progress=first)
+        resident = filling.fill(self.resident)
+        if resident is None:
+            return None
+        normalize = None
+        if self.mean is not None or self.std is not None:
+            mean, std = (torch.tensor(values, dtype=torch.float32, device=device) for values in (self.mean, self.std))
+            normalize = Normalization(mean, std)
+        batches = Batches(resident, self._crops, self.paths, self.thresholds, self.patch_size, device, normalize)
+        return ResidentLoader(self, sampler, batch_size, batches)
+
     def _plan(self, course: Course, seed: int) -> Plan:
         """Which candidate each draw of a training takes."""
         shares, level = self.hes.shares(self.index.counts), self.hes.sample_level
@@ -151,7 +185,7 @@ class HESPairedImageDataset(PairedImageDataset):
         crop = self._crops.crop(t, candidate)
         lr, hr = self.images.fetch(crop)
         if self.opt.get("color") == "y":
-            lr, hr = (bgr2ycbcr(image, y_only=True)[..., None] for image in (lr, hr))
+            lr, hr = (_as_luma(image) for image in (lr, hr))
         lq, gt = img2tensor([lr, hr], bgr2rgb=True, float32=True)
         if self.mean is not None or self.std is not None:
             normalize(lq, self.mean, self.std, inplace=True)
@@ -178,3 +212,13 @@ class HESPairedImageDataset(PairedImageDataset):
                 f"{len(skipped)} of {len(self)} LR images are smaller than the patch of {self.patch_size} pixels and "
                 f"are skipped: {names}{', ...' if len(skipped) > _NAMED else ''}"
             )
+
+
+def _as_luma(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The luma (H, W, 1) of an image (H, W, 3), BGR, range 0-1."""
+    luma: NDArray[np.float32] = bgr2ycbcr(image, y_only=True)[..., None]
+    return luma
+
+
+def _luma(pixels: Pixels) -> NDArray[np.float32]:
+    return _as_luma(to_float(pixels))
