@@ -115,6 +115,9 @@ def parser() -> argparse.ArgumentParser:
     )
     flags = {"max_tile": "--tile", "memory_mb": "--memory"}
     add_arguments(running, EngineSettings, flags, leave_out=["precision"])
+    running.add_argument(
+        "--compile", dest="capture", action="store_const", const="compile", help="the same as --capture compile"
+    )
     showing = made.add_argument_group("showing what was done")
     showing.add_argument("--map", action="store_true", help="also write NAME_subnets.png and NAME_scores.png")
     showing.add_argument("--compare", action="store_true", help="also write NAME_compare.png, bicubic beside SR")

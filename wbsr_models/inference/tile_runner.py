@@ -86,8 +86,7 @@ class TileRunner:
     def _run(self, network: nn.Module, image: Tensor, tiles: Sequence[Tile]) -> Tensor:
         windows = [image[tile.window] for tile in tiles]
         batch = (windows[0] if len(windows) == 1 else torch.cat(windows)).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            outputs: Tensor = network(batch)
+        outputs: Tensor = network(batch)  # no inference tensor: a result may be this very output, and be written to
         return outputs
 
     def _write(self, canvas: Tensor, tile: Tile, output: Tensor) -> None:
