@@ -45,7 +45,8 @@ class TileRunner:
         if lr.device.type == "cpu":
             keep_freed_blocks()
         if len(plan.tiles) == 1 and plan.tiles[0].is_whole(*lr.shape[-2:]):
-            output: Tensor = self.pool.network(plan.tiles[0].subnet)(self._laid_out(lr))[0]
+            # Not in inference mode, whose tensors may not be written to: the output is the result.
+            output = self._call(self.pool.network(plan.tiles[0].subnet), self._laid_out(lr))[0]
             return output.to("cpu" if self.memory.on_cpu(lr) else lr.device, lr.dtype)
         canvas: Tensor | None = None
         if plan.interpolates:
@@ -86,7 +87,11 @@ class TileRunner:
     def _run(self, network: nn.Module, image: Tensor, tiles: Sequence[Tile]) -> Tensor:
         windows = [image[tile.window] for tile in tiles]
         batch = (windows[0] if len(windows) == 1 else torch.cat(windows)).contiguous(memory_format=torch.channels_last)
-        outputs: Tensor = network(batch)  # no inference tensor: a result may be this very output, and be written to
+        with torch.inference_mode():
+            return self._call(network, batch)
+
+    def _call(self, network: nn.Module, batch: Tensor) -> Tensor:
+        outputs: Tensor = network(batch)
         return outputs
 
     def _write(self, canvas: Tensor, tile: Tile, output: Tensor) -> None:
