@@ -5,13 +5,14 @@ following   a training set follows the model
 checking    a loss says later what went wrong
 waiting     no step waits for the device
 kernels     the optimiser computes by one kernel where it can
+diverging   a training whose weights are no numbers any more stops
 """
 
 from __future__ import annotations
 
 import functools
 
-from wbsr_base.hooks import checking, following, kernels, order, waiting
+from wbsr_base.hooks import checking, diverging, following, kernels, order, waiting
 
 
 @functools.cache
@@ -21,4 +22,5 @@ def install() -> None:
     following.mend()
     waiting.mend()
     kernels.mend()
-    checking.mend()
+    diverging.mend()
+    checking.mend()  # last: what a loss says of itself comes first
