@@ -12,10 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from wbsr_base.pixels.bicubic import interpolate
+from wbsr_base.pixels.luma import BLACK, SPAN, in_channels, luma
 from wbsr_base.pixels.picture import Picture, Pixels
-
-_LUMA = (65.481, 128.553, 24.966)  # for R, G, B of 0-1
-_BLACK, _SPAN = 16.0, 219.0
 
 
 def check_channels(channels: int) -> None:
@@ -44,7 +42,7 @@ def to_tensor(picture: Picture, channels: int = 3) -> Tensor:
     """
     planes = np.ascontiguousarray(picture.colour.transpose(2, 0, 1)).astype(np.float32)
     rgb = torch.from_numpy(planes).div_(float(np.iinfo(picture.colour.dtype).max)).expand(3, -1, -1)
-    return rgb if channels == 3 else _luma(rgb)
+    return in_channels(rgb, channels)
 
 
 def from_tensor(sr: Tensor, like: Picture) -> Picture:
@@ -78,11 +76,6 @@ def bicubic(picture: Picture, scale: int) -> Picture:
     return Picture(np.stack([plane for plane in planes if plane is not None], axis=2))
 
 
-def _luma(rgb: Tensor) -> Tensor:
-    """(3, H, W) to (1, H, W)."""
-    return sum((w * plane for w, plane in zip(_LUMA, rgb, strict=True)), torch.tensor(_BLACK)).div_(255)[None]
-
-
 def _from_luma(sr: Tensor, lr: Tensor | None) -> Tensor:
     """Luma (1, H, W) as grey (1, H, W), or with the chroma of the LR image as RGB (3, H, W).
 
@@ -90,9 +83,9 @@ def _from_luma(sr: Tensor, lr: Tensor | None) -> Tensor:
     it is.
     """
     if lr is None:
-        return sr.mul_(255 / _SPAN).sub_(_BLACK / _SPAN)
+        return sr.mul_(255 / SPAN).sub_(BLACK / SPAN)
     smooth = interpolate(lr.to(sr)[None], *sr.shape[-2:])[0]
-    return smooth.add_((sr - _luma(smooth)).mul_(255 / _SPAN))
+    return smooth.add_((sr - luma(smooth)).mul_(255 / SPAN))
 
 
 def _resized(plane: Pixels | None, size: tuple[int, int]) -> Pixels | None:

@@ -33,6 +33,11 @@ def main(argv: Sequence[str]) -> int:
         from wbsr_models.inference.upscaler import DynamicUpscaler
 
         network, metadata = load_supernet(arguments.weights)
+        if network.in_channels != 3:
+            raise ValueError(
+                f"--weights {arguments.weights} take {network.in_channels} channels, but errors are measured on RGB: "
+                "leave out --weights"
+            )
         policy = policy_of(arguments, own_policy(network, metadata))
         upscaler = DynamicUpscaler(network.to(pick_device(arguments.device)), metadata.profile, policy)
         measured = quality.measure_classes(pairs, upscaler, arguments.samples, arguments.error_level)
