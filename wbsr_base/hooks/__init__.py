@@ -5,22 +5,15 @@ following   a training set follows the model
 checking    a loss says later what went wrong
 waiting     no step waits for the device
 kernels     the optimiser computes by one kernel where it can
-<<<<<<< HEAD
 recorded    steps are recorded once and replayed, where that is asked for
-=======
 diverging   a training whose weights are no numbers any more stops
->>>>>>> options
 """
 
 from __future__ import annotations
 
 import functools
 
-<<<<<<< HEAD
-from wbsr_base.hooks import checking, following, kernels, order, recorded, waiting
-=======
-from wbsr_base.hooks import checking, diverging, following, kernels, order, waiting
->>>>>>> options
+from wbsr_base.hooks import checking, diverging, following, kernels, order, recorded, waiting
 
 
 @functools.cache
@@ -30,10 +23,6 @@ def install() -> None:
     following.mend()
     waiting.mend()
     kernels.mend()
-<<<<<<< HEAD
     recorded.mend()
-    checking.mend()
-=======
     diverging.mend()
     checking.mend()  # last: what a loss says of itself comes first
->>>>>>> options
