@@ -33,6 +33,7 @@ from turns import Call, Clock
 
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.precision import dtype_of
+from wbsr_models.inference.planning import Planner
 from wbsr_models.inference.ready import ready
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.settings import EngineSettings, PlanKind
@@ -88,6 +89,7 @@ def compare_plans(
         """All share networks, times and graphs."""
         upscaler = base.routed(Routing("paper", cost=cost), Profile(32, tuple(cuts[share])))
         upscaler.settings = dataclasses.replace(settings, plan=plan)
+        upscaler.planner = Planner(32, upscaler.settings)
         return upscaler
 
     upscalers = {(share, plan): ours(share, plan) for share in cuts for plan in get_args(Literal["auto", "windows"])}
