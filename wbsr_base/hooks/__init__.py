@@ -5,6 +5,7 @@ following   a training set follows the model
 checking    a loss says later what went wrong
 waiting     no step waits for the device
 kernels     the optimiser computes by one kernel where it can
+resuming    a resumed training follows the option file, and losses go on with their state
 diverging   a training whose weights are no numbers any more stops
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import functools
 
-from wbsr_base.hooks import checking, diverging, following, kernels, order, waiting
+from wbsr_base.hooks import checking, diverging, following, kernels, order, resuming, waiting
 
 
 @functools.cache
@@ -22,5 +23,6 @@ def install() -> None:
     following.mend()
     waiting.mend()
     kernels.mend()
+    resuming.mend()
     diverging.mend()
     checking.mend()  # last: what a loss says of itself comes first
