@@ -11,6 +11,7 @@ ChecksOptions         a registered class checks its block of an option file
 DeclaresOptions       a registered class says which keys it reads
 NeedsLR               a loss looks at the LR image
 DrawsAtRandom         a loss draws random numbers
+KeepsState            a loss has a state that a resumed training goes on with
 ChecksLater           a loss notes what goes wrong, and says so when it is asked
 """
 
@@ -176,6 +177,19 @@ class DrawsAtRandom(Protocol):
     @property
     def draws(self) -> bool:
         """Whether it does, with the options it has."""
+        ...
+
+
+@runtime_checkable
+class KeepsState(Protocol):
+    """A loss whose next value depends on more than its input, such as on draws of its own."""
+
+    def training_state(self) -> Mapping[str, Any]:
+        """What it goes on with: plain types and tensors. `compat/saving.py` calls it for each training state."""
+        ...
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `training_state` gave; an empty one leaves it as it is. `hooks/resuming.py` calls it."""
         ...
 
 

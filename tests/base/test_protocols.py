@@ -26,6 +26,7 @@ TAKES_PART = {
         "WBSRModel",
     },
     "DeclaresOptions": set(),
+    "KeepsState": {"BDLoss"},
     "NeedsLR": {"BDLoss"},
     "DrawsAtRandom": {"BDLoss"},
 }

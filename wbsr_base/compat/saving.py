@@ -92,11 +92,13 @@ def _cpu_state(net: nn.Module) -> dict[str, torch.Tensor]:
 def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     """Save `training_states/{current_iter}.state`, as BasicSR does; nothing at the end of training (-1).
 
-    A model that is `AddsToTrainingState` adds its entries.
+    A model that is `AddsToTrainingState`, and losses that are `KeepsState`, add their entries.
 
     Raises:
         OSError: the file could not be written.
     """
+    from wbsr_base.hooks.resuming import states_of_losses
+
     if current_iter == -1:
         return
     state = {
@@ -105,6 +107,7 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
     }
+    state.update(states_of_losses(self))
     if isinstance(self, AddsToTrainingState):
         state.update(self.training_extras())
     atomic_save(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
