@@ -16,6 +16,7 @@ from wbsr.checks.arguments import check_arguments, check_keywords
 from wbsr.checks.kinds import shown
 from wbsr.checks.reading import reads
 from wbsr_base.options import suggest
+from wbsr_base.protocols import ChecksOptions
 
 _LATER = {  # set by BasicSR, or needed in some cases, which other checks know
     *("rank", "world_size", "dist", "is_train", "num_gpu", "path", "name", "val", "train", "datasets", "suffix"),
@@ -77,9 +78,8 @@ def check_components(opt: Mapping[str, Any], is_train: bool) -> None:
             check_arguments(made, component.options, component.where)
         elif component.kind == "dataset":
             _check_pairs(made, component)
-        own_check = getattr(made, "check_options", None)
-        if own_check is not None:
-            own_check(copy.deepcopy(dict(component.options)))
+        if isinstance(made, ChecksOptions):
+            made.check_options(copy.deepcopy(dict(component.options)))
 
 
 def check_needed(model: Any, opt: Mapping[str, Any], is_train: bool) -> None:

@@ -54,7 +54,7 @@ BLOCKS = (
         about="A data set; only keys of ours are checked.",
         beside=True,
     ),
-    Block("datasets:*:hes", ("wbsr_data.hes.options:HESOptions",)),
+    Block("datasets:*:hes", ("wbsr_data.hes.options:HESOptions", "wbsr_data.dda.options:DDAOptions")),
     Block("train:supernet", ("wbsr_models.training.strategy:StrategyOptions",)),
     Block("train:compute", ("wbsr_models.training.compute:ComputeOptions",)),
     Block("train:classsr", ("wbsr_models.training.classsr_options:ClassSROptions",)),

@@ -10,7 +10,6 @@ The output is exactly scale x input for every size, images smaller than a patch 
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 import math
 import time
@@ -41,7 +40,6 @@ from wbsr_models.inference.tile_runner import TileRunner
 from wbsr_models.inference.trimming import WHOLE, Parts
 from wbsr_models.inference.window_planner import WindowPlan
 from wbsr_models.inference.window_runner import WindowRunner
-from wbsr_models.routing.by_budget import Budget
 from wbsr_models.routing.choice import Choice, Scores
 from wbsr_models.routing.flat import mark_flat, spare_flat
 from wbsr_models.routing.policies import make_policy, with_budget
@@ -235,16 +233,16 @@ class DynamicUpscaler:
             choice = choose(scores)
             return choice, *self._planned(choice, lr)
 
-        if not (isinstance(policy, Budget) and policy.cost == "latency" and policy.budget_over == "image"):
+        allowed = policy.budget_in_time
+        if allowed is None:
             return plan(self._choose)
-        spend = functools.partial(replace, policy)
         dense = float(self.costs.dense[-1](lr.shape[-2] * lr.shape[-1]))
         least = min(self.cost_shares)
         return largest_share(
-            lambda budget: plan(self._chooser(spend(budget=budget))),
+            lambda budget: plan(self._chooser(with_budget(policy, budget))),
             lambda found: found[1].seconds,
             least,
-            policy.budget,
+            allowed,
             dense,
         )
 

@@ -54,6 +54,10 @@ class Budget(Policy):
     def needs(self) -> tuple[str, ...]:
         return ("thresholds", "class_shares") if self.budget_over == "set" else ("thresholds",)
 
+    @property
+    def budget_in_time(self) -> float | None:
+        return self.budget if self.cost == "latency" and self.budget_over == "image" else None
+
     def for_one_image(self) -> Budget:
         return replace(self, budget_over="image")
 

@@ -59,6 +59,11 @@ class Policy:
         value = None if self.knob is None else getattr(self, self.knob)
         return {self.knob: value} if self.knob is not None and isinstance(value, (int, float)) else {}
 
+    @property
+    def budget_in_time(self) -> float | None:
+        """What one image may take, as a share of the full network's time for it; None where that is not bounded."""
+        return None
+
     def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
         """What the patches of an LR image are chosen by; here their RMS gradient magnitudes.
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wbsr_base.hooks.recorded import recorded_step, unrecordable
+from wbsr_base.protocols import NeedsLR
 from wbsr_models.routing.profile import Profile
 from wbsr_models.testing.dynamic_model import DynamicSRModel
 from wbsr_models.training.compute import Compute, compute_options
@@ -71,7 +72,7 @@ class TrainedModel(DynamicSRModel):
         """The losses of `pixel_opt` and `perceptual_opt`."""
         losses: Losses = {}
         if self.cri_pix:
-            lq = {"lq": batch.lr} if getattr(self.cri_pix, "needs_lq", False) else {}
+            lq = {"lq": batch.lr} if isinstance(self.cri_pix, NeedsLR) and self.cri_pix.needs_lq else {}
             losses["l_pix"] = self.cri_pix(output, batch.hr, **lq)
         if self.cri_perceptual:
             perceptual, style = self.cri_perceptual(output, batch.hr)
