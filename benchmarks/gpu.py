@@ -112,12 +112,12 @@ def speed_steps(data: Path, rehearse: bool) -> list[Step]:
 
     if rehearse:
         return [
-            step("train_speed", 60, "--rehearse"),
+            step("train_speed", 90, "--rehearse"),
             step("losses", 30, "--repeats", "1", "--batch", "1", "--side", "32"),
-            step("inference", 60, "--rehearse", *images),
+            step("inference", 90, "--rehearse", *images),
         ]
     return [
-        step("train_speed", 120, "--device", "cuda"),
+        step("train_speed", 150, "--data", str(data / "train_hr")),
         step("train_step", 60, "--device", "cuda"),
         *(
             step(

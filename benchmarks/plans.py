@@ -33,6 +33,7 @@ from turns import Call, Clock
 
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.precision import dtype_of
+from wbsr_models.inference.planning import Planner
 from wbsr_models.inference.ready import ready
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.settings import EngineSettings, PlanKind
@@ -88,6 +89,7 @@ def compare_plans(
         """All share networks, times and graphs."""
         upscaler = base.routed(Routing("paper", cost=cost), Profile(32, tuple(cuts[share])))
         upscaler.settings = dataclasses.replace(settings, plan=plan)
+        upscaler.planner = Planner(32, upscaler.settings)
         return upscaler
 
     upscalers = {(share, plan): ours(share, plan) for share in cuts for plan in get_args(Literal["auto", "windows"])}
@@ -206,9 +208,9 @@ def rounds(
 def watched(upscaler: DynamicUpscaler, lr: Tensor) -> dict[str, float]:
     """Of one call: the share of its time outside networks, how often the host waited, and MB of memory at the most."""
     spans = Spans(lr.device)
-    run, cut = upscaler.windows.captures, upscaler.runner._run
+    run, call = upscaler.windows.captures, upscaler.runner._call
     upscaler.windows.captures = lambda *given: spans.of(run, *given)  # type: ignore[assignment,misc]
-    upscaler.runner._run = lambda *given: spans.of(cut, *given)  # type: ignore[method-assign]
+    upscaler.runner._call = lambda *given: spans.of(call, *given)  # type: ignore[method-assign]
     try:
         if lr.is_cuda:
             torch.cuda.reset_peak_memory_stats(lr.device)
@@ -217,7 +219,7 @@ def watched(upscaler: DynamicUpscaler, lr: Tensor) -> dict[str, float]:
             total.of(upscaler, lr)
         peak = torch.cuda.max_memory_allocated(lr.device) / 2**20 if lr.is_cuda else 0.0
     finally:
-        upscaler.windows.captures, upscaler.runner._run = run, cut  # type: ignore[method-assign]
+        upscaler.windows.captures, upscaler.runner._call = run, call  # type: ignore[method-assign]
     return {"outside": 1 - spans.total() / total.total(), "waits": len(counted), "peak_mb": peak}
 
 

@@ -10,6 +10,7 @@ AddsToTrainingState   a model, or a training set, says more in the training stat
 ChecksOptions         a registered class checks its block of an option file
 DeclaresOptions       a registered class says which keys it reads
 NeedsLR               a loss looks at the LR image
+DrawsAtRandom         a loss draws random numbers
 KeepsState            a loss has a state that a resumed training goes on with
 ChecksLater           a loss notes what goes wrong, and says so when it is asked
 """
@@ -165,6 +166,16 @@ class NeedsLR(Protocol):
 
     @property
     def needs_lq(self) -> bool:
+        """Whether it does, with the options it has."""
+        ...
+
+
+@runtime_checkable
+class DrawsAtRandom(Protocol):
+    """A loss that may draw random numbers from a generator of its own, so that its steps are not recorded."""
+
+    @property
+    def draws(self) -> bool:
         """Whether it does, with the options it has."""
         ...
 

@@ -115,6 +115,11 @@ class BDLoss(nn.Module):
         """Whether `forward` makes use of the LR image, as `y: residual` does; `WBSRModel` then passes it."""
         return self.options.y == "residual"
 
+    @property
+    def draws(self) -> bool:
+        """Whether `forward` draws random numbers, as `form: monte_carlo` does."""
+        return self.mixture is None
+
     def forward(
         self,
         pred: torch.Tensor,

@@ -65,6 +65,12 @@ class ClassSRModel(TrainedModel):
         """The stage and its weights."""
         return asdict(self.classsr)
 
+    def unrecordable(self) -> str | None:
+        """Which branch a patch takes is for its class to say, and so which operators run."""
+        if self.classsr.stage == "branches":
+            return "stage `branches` sorts the patches of a batch by class"
+        return super().unrecordable()
+
     def passes(self, iteration: int) -> list[Pass]:
         """The one pass of the stage."""
         stage = self.classsr.stage

@@ -28,6 +28,7 @@ TAKES_PART = {
     "DeclaresOptions": set(),
     "KeepsState": {"BDLoss"},
     "NeedsLR": {"BDLoss"},
+    "DrawsAtRandom": {"BDLoss"},
 }
 
 

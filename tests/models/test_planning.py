@@ -12,7 +12,7 @@ from wbsr_models.inference import upscaler as upscaler_module
 from wbsr_models.inference.costs import SIDES, CostModel, costs_by_work
 from wbsr_models.inference.curve import Curve
 from wbsr_models.inference.planner import Request
-from wbsr_models.inference.planning import plan_image
+from wbsr_models.inference.planning import Planner
 from wbsr_models.inference.trimming import WHOLE
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
@@ -35,7 +35,7 @@ def costs_of(dense=(1, 2, 3, 4), tiles=(1, 2, 3, 4), windows=(1, 2, 3, 4), measu
 
 def planned(choice, costs, size=(160, 192), max_pixels=10**9, **options):
     request = Request(np.asarray(choice), *size, costs, max_pixels, lambda: [WHOLE] * 4)
-    return plan_image(request, 16, EngineSettings(**options))
+    return Planner(16, EngineSettings(**options))(request)
 
 
 HALF = np.where(np.arange(12) < 6, 0, 3)[None].repeat(10, 0)  # left the cheapest subnet, right the full one
@@ -90,9 +90,9 @@ def test_what_does_not_fit_is_not_thought_of():
     plan, why = planned(np.full((10, 12), 3), costs_of(tiles=(9, 9, 9, 9)), max_pixels=5000)
     assert plan.kind == "windows"
     assert "dense" not in why
-    assert max(group.side for group in plan.groups) == 2  # 72 x 72 = 5184 pixels don't fit
+    assert max(places.side for places in plan.places) == 2  # 72 x 72 = 5184 pixels don't fit
     plan, _ = planned(np.full((10, 12), 3), costs_of(tiles=(9, 9, 9, 9)), max_pixels=24**2)
-    assert {group.side for group in plan.groups} == {1}
+    assert {places.side for places in plan.places} == {1}
 
 
 @pytest.mark.parametrize("kind", ["tiles", "windows", "dense"])
@@ -117,9 +117,10 @@ def test_no_patch_gets_a_smaller_subnet_than_it_was_routed_to(seed, per_pixel, p
     got = np.full((160, 192), -1)
     for tile in getattr(plan, "tiles", ()):
         got[tile.top : tile.bottom, tile.left : tile.right] = tile.subnet
-    for group in getattr(plan, "groups", ()):
-        for row, col in group.places.patches[3:].T:
-            got[row * 16 : row * 16 + 16, col * 16 : col * 16 + 16] = group.subnet
+    for places in getattr(plan, "places", ()):
+        runs = np.repeat([each.subnet for each in places.batches], [each.windows for each in places.batches])
+        for subnet, row, col in zip(runs[places.window], places.row, places.col, strict=True):
+            got[row * 16 : row * 16 + 16, col * 16 : col * 16 + 16] = subnet
     assert (got >= np.kron(choice, np.ones((16, 16), int))).all()
 
 

@@ -263,6 +263,15 @@ def test_weights_that_were_trained_further_are_taken_over(settings):
     assert not torch.equal(upscaler(x)[0], before)
 
 
+@pytest.mark.parametrize("plan", ["tiles", "windows", "dense"])
+@pytest.mark.parametrize("size", [(10, 12), (70, 90)])
+def test_a_result_may_be_written_into(supernet, plan, size):
+    """It is no tensor of inference mode, which torch would refuse to change."""
+    sr, _ = DynamicUpscaler(supernet, KNOWN, settings=EngineSettings(plan=plan))(torch.rand(3, *size))
+    assert not sr.is_inference()
+    sr.clamp_(0, 1)
+
+
 def test_an_empty_image_is_refused(supernet):
     with pytest.raises(ValueError, match=r"not empty, got \(3, 0, 4\)"):
         DynamicUpscaler(supernet, Profile(16, (0.1,)))(torch.rand(3, 0, 4))

@@ -109,7 +109,7 @@ def test_a_halo_as_wide_as_the_network_looks_gives_the_dense_run(supernet):
         expected = supernet(x[None])[0]
     for sides in ({}, {"batch_pixels": 1}):
         plan = plan_of(np.full((5, 7), 3), 70, 100, halo=halo, **sides)
-        assert len(plan.groups[0].places.windows[0]) > 1
+        assert len(plan.places[0].top) > 1
         assert torch.allclose(runner_of(supernet)(x, plan), expected, atol=1e-5)
     short = plan_of(np.full((5, 7), 3), 70, 100, halo=2)
     assert not torch.allclose(runner_of(supernet)(x, short), expected, atol=1e-5)
@@ -125,7 +125,7 @@ def test_patches_get_their_subnet_or_a_larger_one(supernet):
     written = runner(x, plan)[0, ::32, ::32].numpy()
     assert (written >= choice).all()
     assert (written == choice).mean() > 0.5
-    assert {group.side for group in plan.groups} > {1}
+    assert {places.side for places in plan.places} > {1}
 
 
 def test_every_output_pixel_is_written_once():
@@ -189,9 +189,9 @@ def test_memory_bounds_batches(supernet):
 def subnets_of(plan):
     """(rows, cols): which subnet writes each patch; -1 for none."""
     found = np.full((plan.layout.rows, plan.layout.cols), -1)
-    for group in plan.groups:
-        row, col = group.places.patches[3:]
-        found[row, col] = group.subnet
+    for places in plan.places:
+        runs = np.repeat([each.subnet for each in places.batches], [each.windows for each in places.batches])
+        found[places.row, places.col] = runs[places.window]
     return found
 
 
@@ -311,7 +311,7 @@ def test_trained_further_weights_are_taken_over():
 
 def test_what_is_computed_counts_halos_and_what_fills_up(supernet):
     plan = plan_of(np.full((5, 7), 3), 80, 112, halo=4)
-    area = sum(group.calls * group.batch * plan.layout.area(group.side) for group in plan.groups)
+    area = sum(len(places.top) * plan.layout.area(places.side) for places in plan.places)
     assert area > 80 * 112
     assert plan.computed_pixels((0.1, 0.2, 0.3, 1.0), list) == pytest.approx(area)
     report = DynamicUpscaler(supernet, 16, "full", EngineSettings(plan="windows"))(torch.rand(3, 80, 112))[1]

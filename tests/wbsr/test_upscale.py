@@ -275,7 +275,7 @@ def test_networks_are_compiled_where_it_is_asked_for(folder, weights, monkeypatc
     assert run(*given, weights=weights) == 0
     assert not asked
     assert json.loads((folder / "r.json").read_text())["settings"]["capture"] == "auto"
-    assert run(*given, "--capture", "compile", weights=weights) == 0
+    assert run(*given, "--compile", weights=weights) == 0
     assert asked == [{"dynamic": True}]
     assert json.loads((folder / "r.json").read_text())["settings"]["capture"] == "compile"
 

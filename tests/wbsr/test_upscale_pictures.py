@@ -263,12 +263,14 @@ def test_paper_keeps_its_colour(folder, lively, paper, dtype):
     ImageDraw.Draw(ink).text((8, 8), "Lorem 123\nipsum", fill=255)
     planes[np.asarray(ink) > 99] = top // 255 * 128
     save("page.png", planes)
-    assert upscale("page.png", "-o", "a.png", "--report", "a.json", weights=lively) == 0
-    assert upscale("page.png", "-o", "b.png", "--report", "b.json", "--no-flat", weights=lively) == 0
+    tiles = ("--plan", "tiles")
+    assert upscale("page.png", "-o", "a.png", "--report", "a.json", *tiles, weights=lively) == 0
+    assert upscale("page.png", "-o", "b.png", "--report", "b.json", *tiles, "--no-flat", weights=lively) == 0
+    assert upscale("page.png", "-o", "c.png", "--plan", "dense", weights=lively) == 0
     away = np.kron(maximum_filter(np.asarray(ink) > 99, 9), np.ones((2, 2), bool)) == 0
     assert 0.3 < away.mean() < 0.95
-    off = [np.abs(load(name).astype(int) - planes[-1, -1])[away].max() for name in ("a.png", "b.png")]
-    assert off[0] == 0
+    off = [np.abs(load(name).astype(int) - planes[-1, -1])[away].max() for name in ("a.png", "b.png", "c.png")]
+    assert off[0] == off[2] == 0
     assert off[1] > 0 or paper == (0, 0, 0)
     with_rule, without = (json.loads((folder / f"{name}.json").read_text())["images"][0] for name in "ab")
     assert with_rule["patches"]["bicubic"] > 50

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbsr.routing_arguments import add_routing_arguments, policy_of
-from wbsr_base.options import add_arguments, from_arguments
+from wbsr_base.options import add_arguments, from_arguments, help_of
 from wbsr_models.inference.settings import EngineSettings
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     from wbsr.shipped import find_weights
     from wbsr.upscale.jobs import COMPARISON, MAPS, find_pictures, plan_jobs
     from wbsr.upscale.picture import check_channels
+    from wbsr.upscale.precision import pick_precision
     from wbsr.upscale.run import Handling, upscale_all
     from wbsr_base.devices import pick_device
     from wbsr_models.checkpoints.loading import load_supernet, own_policy
@@ -49,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
     policy = policy_of(arguments, own_policy(network, metadata))
     if arguments.flat is None:
         policy = replace(policy, flat=True)
+    if arguments.precision == "auto":
+        arguments.precision = pick_precision(network, device)
     settings = from_arguments(EngineSettings, arguments)
     upscaler = DynamicUpscaler(network.to(device), metadata.profile, policy, settings)
     start = time.perf_counter()
@@ -78,7 +81,8 @@ def summary(outcome: Outcome, seconds: float) -> str:
 def _settings(arguments: argparse.Namespace, weights: Path, upscaler: DynamicUpscaler) -> dict[str, Any]:
     """What the report says of how its pictures were made."""
     policy = {"mode": upscaler.policy.mode, **asdict(upscaler.policy)}
-    return {"weights": str(weights), **policy, "device": arguments.device, **asdict(upscaler.settings)}
+    handling = {name: getattr(arguments, name) for name in ("device", "frame", "wrap")}
+    return {"weights": str(weights), **policy, **handling, **asdict(upscaler.settings)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,7 +107,17 @@ def parser() -> argparse.ArgumentParser:
     add_routing_arguments(made.add_argument_group("routing: how much network each patch gets"))
     running = made.add_argument_group("running")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add_arguments(running, EngineSettings, {"max_tile": "--tile", "memory_mb": "--memory"})
+    running.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help=f"{help_of(EngineSettings)['precision']} (default: auto, fp16 on CUDA where it costs nothing, else fp32)",
+    )
+    flags = {"max_tile": "--tile", "memory_mb": "--memory"}
+    add_arguments(running, EngineSettings, flags, leave_out=["precision"])
+    running.add_argument(
+        "--compile", dest="capture", action="store_const", const="compile", help="the same as --capture compile"
+    )
     showing = made.add_argument_group("showing what was done")
     showing.add_argument("--map", action="store_true", help="also write NAME_subnets.png and NAME_scores.png")
     showing.add_argument("--compare", action="store_true", help="also write NAME_compare.png, bicubic beside SR")

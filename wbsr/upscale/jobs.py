@@ -118,7 +118,8 @@ def _in_folder(folder: Path, recursive: bool, out: Path | None) -> list[Found]:
 
 
 def _why_none(path: Path, recursive: bool) -> str:
-    if path.is_dir() and not recursive and images_below(path):
+    deeper = (found for depth in ("*/*", "*/*/*") for found in path.glob(depth))  # not a whole home folder for a hint
+    if path.is_dir() and not recursive and images_among(deeper):
         return "holds pictures in its subfolders alone: add --recursive"
     return _NO_PICTURE
 

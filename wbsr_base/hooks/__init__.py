@@ -5,6 +5,7 @@ following   a training set follows the model
 checking    a loss says later what went wrong
 waiting     no step waits for the device
 kernels     the optimiser computes by one kernel where it can
+recorded    steps are recorded once and replayed, where that is asked for
 resuming    a resumed training follows the option file, and losses go on with their state
 diverging   a training whose weights are no numbers any more stops
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import functools
 
-from wbsr_base.hooks import checking, diverging, following, kernels, order, resuming, waiting
+from wbsr_base.hooks import checking, diverging, following, kernels, order, recorded, resuming, waiting
 
 
 @functools.cache
@@ -23,6 +24,7 @@ def install() -> None:
     following.mend()
     waiting.mend()
     kernels.mend()
+    recorded.mend()
     resuming.mend()
     diverging.mend()
     checking.mend()  # last: what a loss says of itself comes first

@@ -36,7 +36,7 @@ def to_srgb(inks: Pixels, profile: bytes | None, name: str) -> tuple[Pixels, byt
     target = ImageCms.createProfile("sRGB")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        image = Image.fromarray(np.ascontiguousarray(inks), "CMYK")
+        image = Image.frombytes("CMYK", (inks.shape[1], inks.shape[0]), inks.tobytes())
         rgb = ImageCms.profileToProfile(image, source, target, ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         raise ValueError(f"{name} is CMYK whose colour profile can't be used ({error}): save it as RGB") from error

@@ -93,7 +93,7 @@ def check_image(data: bytes, name: str) -> tuple[int, int]:
     Raises:
         ValueError: no image format is recognised, the image is cut off, partly transparent or one of several.
     """
-    if not _is_plain(data):
+    if not _is_plain(data) and not _has_telling_header(data):
         height, width = decode_pixels(data, name).shape[:2]
         return height, width
     if not _has_ending(data):
@@ -115,6 +115,16 @@ def _is_plain(data: bytes) -> bool:
         return _jpeg_channels(data) in (1, 3)
     facts = png_facts(data)
     return facts is not None and facts.is_plain
+
+
+def _has_telling_header(data: bytes) -> bool:
+    """Whether the header of a WebP or BMP says that it holds one opaque picture that stands upright."""
+    try:
+        image = open_image(data, "")
+        frames, turn = getattr(image, "n_frames", 1), turn_of(image.getexif())
+    except (ValueError, *DAMAGE):
+        return False
+    return image.format in ("WEBP", "BMP") and image.mode in ("L", "P", "RGB") and frames == turn == 1
 
 
 def _jpeg_channels(data: bytes) -> int:

@@ -32,7 +32,7 @@ from wbsr_models.inference.in_time import largest_share
 from wbsr_models.inference.latency import measured_costs
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.planner import Request
-from wbsr_models.inference.planning import Plan, plan_image
+from wbsr_models.inference.planning import Plan, Planner
 from wbsr_models.inference.pool import NetworkPool
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.restoring import restore_flat
@@ -87,6 +87,7 @@ class DynamicUpscaler:
         self._full_precision: DynamicUpscaler | None = None
         captured = math.inf if self.settings.capture == "graphs" else 0.0
         self.windows = WindowRunner(self.pool, self.memory, Captures([captured] * len(network.subnets)))
+        self.planner = Planner(self.patch_size, self.settings)
         self._known_costs: dict[bool, CostModel] = {}  # by whether they were measured
         self.flops_shares = tuple(network.share(subnet) for subnet in network.subnets)
         self._set_policy(policy)
@@ -224,7 +225,7 @@ class DynamicUpscaler:
         height, width = lr.shape[-2:]
         room = self.memory.window_pixels(lr, self.patch_size)
         request = Request(choice, height, width, self.costs, room, lambda: self._parts(choice))
-        return plan_image(request, self.patch_size, self.settings)
+        return self.planner(request)
 
     def _routed(self, lr: Tensor) -> tuple[Choice, Plan, Mapping[str, float]]:
         """The subnets of the patches, and the plan; a budget in time is kept by both together."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,33 +13,14 @@ from wbsr_models.inference.costs import SIDES, CostModel
 from wbsr_models.inference.planner import Request
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.trimming import Parts
-from wbsr_models.inference.windows import Ints, Layout, Places, Squares, cover, places
+from wbsr_models.inference.windows import Batch, Grid, Ints, Layout, Places, arrange, cover
 from wbsr_models.routing.choice import NO_SUBNET, Choice
 
 BATCH_PIXELS = 2**18  # LR pixels of the largest batch: a GPU is busy, and SRResNet's layers take 2 GB in half precision
-_TOGETHER = 4  # calls whose outputs are kept until they are written together
 _SPARE_CALLS = 3  # beside one for each subnet and what large batches need
 _TOLL = 1 / 64  # of a plan's seconds, on top of each call, where there are too many; doubled until there are not
-_ALONE = tuple((side,) for side in SIDES)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Windows of one side under one subnet.
-
-    Args:
-        subnet: its number.
-        side: patches along a window's side.
-        calls: of the network.
-        batch: windows of each.
-        places: of all of them, those that fill up the last batch included.
-    """
-
-    subnet: int
-    side: int
-    calls: int
-    batch: int
-    places: Places
+_MULTIPLE = max(SIDES)
+_KEPT_SIZES = 64  # of images
 
 
 @dataclass(frozen=True)
@@ -48,26 +29,21 @@ class WindowPlan:
 
     Args:
         layout: of the image.
-        groups: of windows, those of one side one after the other.
+        places: of the windows, one for each side.
         interpolates: whether patches that no window writes are interpolated.
         seconds: as predicted.
     """
 
     layout: Layout
-    groups: tuple[Group, ...]
+    places: tuple[Places, ...]
     interpolates: bool
     seconds: float = field(default=0.0, compare=False)
     kind: str = "windows"
 
     @property
-    def sides(self) -> tuple[int, ...]:
-        """Of the windows, in the groups' order."""
-        return tuple(dict.fromkeys(group.side for group in self.groups))
-
-    @property
     def calls(self) -> int:
         """Of networks."""
-        return sum(group.calls for group in self.groups)
+        return sum(batch.calls for places in self.places for batch in places.batches)
 
     def computed_pixels(self, shares: Sequence[float], parts: Callable[[], Sequence[Parts]]) -> float:
         """LR pixels of the full network whose FLOPs the plan costs: halos and windows that fill up a batch count.
@@ -77,80 +53,91 @@ class WindowPlan:
             parts: of no concern to windows, which are computed whole.
         """
         return sum(
-            shares[group.subnet] * group.calls * group.batch * self.layout.area(group.side) for group in self.groups
+            shares[batch.subnet] * batch.windows * self.layout.area(places.side)
+            for places in self.places
+            for batch in places.batches
         )
 
 
-@dataclass(frozen=True)
 class WindowPlanner:
-    """Takes the fastest of windows of one side each, and of all sides together."""
+    """Takes the fastest of windows of all sides together, and of one side each.
 
-    patch_size: int
-    settings: EngineSettings
+    What the size of an image says is kept for the next image of that size.
+
+    Args:
+        patch_size: LR pixels.
+        settings: halo, and the size of batches.
+    """
+
+    def __init__(self, patch_size: int, settings: EngineSettings) -> None:
+        self.patch_size, self.settings = patch_size, settings
+        self._known: dict[tuple[Layout, int, int], tuple[CostModel, Grid, dict[int, Batches]]] = {}
 
     def __call__(self, request: Request) -> WindowPlan:
         """The plan of an image."""
         layout = Layout(request.height, request.width, self.patch_size, self.settings.halo)
-        batches = self._batches(layout, request.costs, request.max_pixels)
-        prices = {side: each.prices() for side, each in batches.items()}
-        best: tuple[float, Squares, dict[int, Ints]] | None = None
-        for sides in dict.fromkeys((tuple(batches), *_ALONE)):
-            if not set(sides) <= set(batches):
-                continue
-            squares = cover(request.choice, {side: prices[side] for side in sides})
-            counts = {side: _counts(squares[side], len(request.costs.dense)) for side in sides}
-            if best is None or sum(float(counts[side] @ prices[side]) for side in sides) < best[0]:
-                runs, seconds = _lifted(batches, counts, request.choice.size)
-                if best is None or seconds < best[0]:
-                    best = seconds, squares, runs
-        assert best is not None  # a window of one patch always fits
-        seconds, squares, runs = best
-        groups = itertools.chain.from_iterable(
-            _groups(squares[side], runs[side], side, layout, batches[side]) for side in runs
+        _, grid, batches = self._of_size(layout, request.costs, request.max_pixels)
+        best, squares, runs = math.inf, dict[int, Choice](), dict[int, Ints]()
+        for sides in dict.fromkeys((tuple(batches), *((side,) for side in batches))):
+            found = cover(request.choice, {side: batches[side].prices for side in sides}, _MULTIPLE)
+            counts = {side: _counts(found[side], len(request.costs.dense)) for side in sides}
+            if sum(float(counts[side] @ batches[side].prices) for side in sides) < best:
+                lifted, seconds = _lifted({side: batches[side] for side in sides}, counts)
+                if seconds < best:
+                    best, squares, runs = seconds, dict(found), lifted
+        places = tuple(
+            self._places(squares[side], runs[side], side, grid, batches[side])
+            for side in runs
+            if (squares[side] != NO_SUBNET).any()
         )
-        seconds += float(request.costs.moving(request.height * request.width))
-        return WindowPlan(layout, tuple(groups), bool((request.choice == NO_SUBNET).any()), seconds)
+        seconds = best + float(request.costs.moving(request.height * request.width))
+        interpolates = bool((request.choice == NO_SUBNET).any())
+        return WindowPlan(layout, places, interpolates, seconds)
 
-    def _batches(self, layout: Layout, costs: CostModel, max_pixels: int) -> dict[int, Batches]:
-        """By side; a window that does not fit into the memory is none, but for a patch's own."""
-        limit = int(min(self.settings.batch_pixels or BATCH_PIXELS, max_pixels, costs.batch_pixels))
-        return {
-            side: Batches(costs.windows[side], layout.area(side), max(1, limit // layout.area(side)), costs.captured)
-            for side in SIDES
-            if side == 1 or layout.area(side) <= max_pixels
-        }
+    def _of_size(self, layout: Layout, costs: CostModel, max_pixels: int) -> tuple[CostModel, Grid, dict[int, Batches]]:
+        """What the layout says; a window that does not fit into the memory is none, but for a patch's own."""
+        key = layout, id(costs), max_pixels
+        if key not in self._known:
+            if len(self._known) >= _KEPT_SIZES:
+                self._known.clear()
+            limit = int(min(self.settings.batch_pixels or BATCH_PIXELS, max_pixels, costs.batch_pixels))
+            batches = {}
+            for side in SIDES:
+                area = layout.area(side)
+                if side == 1 or area <= max_pixels:
+                    count = -(-layout.rows // side) * -(-layout.cols // side)
+                    batches[side] = Batches(costs.windows[side], area, max(1, limit // area), count, costs.captured)
+            self._known[key] = costs, Grid(layout, tuple(batches), _MULTIPLE), batches
+        return self._known[key]
+
+    def _places(self, squares: Choice, runs: Ints, side: int, grid: Grid, batches: Batches) -> Places:
+        subnets = np.append(runs, NO_SUBNET)[squares.ravel()]
+        counts = _counts(subnets, len(runs))
+        found = [
+            Batch(m, int(batches.calls[counts[m]]), int(batches.sizes[m, counts[m]]))
+            for m in np.flatnonzero(counts).tolist()
+        ]
+        return arrange(subnets, side, grid, found)
 
 
 def _counts(squares: Choice, subnets: int) -> Ints:
-    """(M,): windows by the subnet that they want."""
+    """(M,): windows of each subnet."""
     return np.bincount(squares.ravel() + 1, minlength=subnets + 1)[1:]
 
 
-def _lifted(batches: Mapping[int, Batches], counts: Mapping[int, Ints], patches: int) -> tuple[dict[int, Ints], float]:
+def _lifted(batches: Mapping[int, Batches], counts: Mapping[int, Ints]) -> tuple[dict[int, Ints], float]:
     """By side, the subnet that runs for each that is wanted; and the seconds of all. Where that takes more calls than
     there shall be, calls get dearer until it does not."""
     toll = 0.0
     while True:
-        lifts = {side: batches[side].lift(counts[side], toll) for side in counts}
-        runs = {side: numbers for side, (numbers, _) in lifts.items()}
-        calls = needed = 0
+        runs = {side: batches[side].lift(counts[side], toll) for side in counts}
+        calls = needed = subnets = 0
+        seconds = 0.0
         for side, numbers in runs.items():
-            windows = np.bincount(numbers, counts[side], len(numbers)).astype(np.int64)
-            calls += int(batches[side].calls(windows).sum())
+            windows, subnets = np.bincount(numbers, counts[side], len(numbers)).astype(np.int64), len(numbers)
+            calls += int(batches[side].calls[windows].sum())
             needed += int(windows.sum()) // batches[side].most
-        seconds = sum(cost for _, cost in lifts.values()) - toll * calls
-        if calls <= len(numbers) + _SPARE_CALLS + needed:
+            seconds += float(batches[side].seconds[np.arange(subnets), windows].sum())
+        if calls <= subnets + _SPARE_CALLS + needed:
             return runs, seconds
         toll = 2 * toll or _TOLL * seconds
-
-
-def _groups(squares: Choice, runs: Ints, side: int, layout: Layout, batches: Batches) -> Iterator[Group]:
-    """The windows of one side by the subnets that run."""
-    subnets = np.append(runs, NO_SUBNET)[squares.ravel()]
-    for subnet in np.unique(subnets[subnets != NO_SUBNET]).tolist():
-        numbers = np.flatnonzero(subnets == subnet)
-        size = int(batches.size(subnet, np.int64(len(numbers))))
-        for first in range(0, len(numbers), _TOGETHER * size):
-            part = numbers[first : first + _TOGETHER * size]
-            calls = -(-len(part) // size)
-            yield Group(subnet, side, calls, size, places(part, squares.shape[1], side, layout, calls * size))

@@ -7,7 +7,6 @@ is laid out by patches, the last of a row or column at its full size; what lies 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,12 +20,13 @@ from wbsr_base.precision import dtype_of
 from wbsr_models.inference.capture import Captures
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.pool import NetworkPool
-from wbsr_models.inference.window_planner import BATCH_PIXELS, Group, WindowPlan
-from wbsr_models.inference.windows import Layout
+from wbsr_models.inference.window_planner import BATCH_PIXELS, WindowPlan
+from wbsr_models.inference.windows import Ints, Layout, Places
 
 WRITE_PIXELS = 2 * BATCH_PIXELS  # LR pixels of windows whose outputs are written together
 
-Write = Sequence[Group]
+Call = tuple[int, int]  # of a subnet's network, on so many windows
+Writes = list[list[Call]]  # of one side, by what is written together
 
 
 class WindowRunner:
@@ -55,9 +55,9 @@ class WindowRunner:
             image = self.pool.interpolation((lr.cpu() if self.memory.on_cpu(lr) else lr)[None])[0]
             canvas = self._canvas(lr, plan, len(image))
             self._seen(canvas, plan).copy_(image.permute(1, 2, 0))
-        if plan.groups:
-            writes = list(_writes(plan))
-            table = _Table.of(writes, plan.layout, self.pool.source.scale, lr.device)
+        if plan.places:
+            writes = [_writes(places, plan.layout) for places in plan.places]
+            table = _Table.of(plan, writes, self.pool.source.scale, lr.device)
             for outputs, targets in zip(self._outputs(lr, plan, writes, table), table.targets, strict=True):
                 if canvas is None:
                     canvas = self._canvas(lr, plan, outputs.shape[1])
@@ -66,20 +66,14 @@ class WindowRunner:
             raise ValueError("there is no window to run: the image is empty")
         return self._seen(canvas, plan).permute(2, 0, 1)
 
-    def _outputs(self, lr: Tensor, plan: WindowPlan, writes: Sequence[Write], table: _Table) -> Iterator[Tensor]:
+    def _outputs(self, lr: Tensor, plan: WindowPlan, writes: Sequence[Writes], table: _Table) -> Iterator[Tensor]:
         """The windows' outputs, (n, C, scale h, scale w), by what is written together."""
         image = lr[None].to(dtype_of(self.pool.settings.precision)).contiguous(memory_format=torch.channels_last)[0]
-        by_side = itertools.groupby(writes, lambda write: write[0].side)
-        for (side, members), tops, lefts in zip(by_side, table.tops, table.lefts, strict=True):
-            together = list(members)
-            sizes = [group.batch for write in together for group in write for _ in range(group.calls)]
-            batches = iter(torch.split(cut(image, tops, lefts, *plan.layout.window(side)), sizes))
-            for write in together:
-                outputs = [
-                    self.captures(group.subnet, self.pool.network(group.subnet), next(batches))
-                    for group in write
-                    for _ in range(group.calls)
-                ]
+        for places, of_side, top, left in zip(plan.places, writes, table.top, table.left, strict=True):
+            windows = cut(image, top, left, *plan.layout.window(places.side))
+            calls = iter(torch.split(windows, [size for write in of_side for _, size in write]))
+            for write in of_side:
+                outputs = [self.captures(subnet, self.pool.network(subnet), next(calls)) for subnet, _ in write]
                 yield outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _write(self, canvas: Tensor, outputs: Tensor, targets: Targets) -> None:
@@ -116,52 +110,47 @@ class Targets:
     col: Tensor
 
 
-def _writes(plan: WindowPlan) -> Iterator[Write]:
-    """Groups of one side whose outputs are written together, as many as memory is taken for anyway."""
-    for side, members in itertools.groupby(plan.groups, lambda group: group.side):
-        most, together, windows = WRITE_PIXELS // plan.layout.area(side), list[Group](), 0
-        for group in members:
-            windows += group.calls * group.batch
-            if together and windows > most:
-                yield together
-                together, windows = [], group.calls * group.batch
-            together.append(group)
-        yield together
+def _writes(places: Places, layout: Layout) -> Writes:
+    """Calls of one side whose outputs are written together, as many as memory is taken for anyway."""
+    most, writes, windows = WRITE_PIXELS // layout.area(places.side), list[list[Call]](), 0
+    for batch in places.batches:
+        for _ in range(batch.calls):
+            windows += batch.size
+            if not writes or windows > most:
+                writes.append([])
+                windows = batch.size
+            writes[-1].append((batch.subnet, batch.size))
+    return writes
 
 
 @dataclass(frozen=True)
 class _Table:
     """A plan's numbers on the device: tops and lefts of the windows by side, and the targets of each write."""
 
-    tops: tuple[Tensor, ...]
-    lefts: tuple[Tensor, ...]
+    top: tuple[Tensor, ...]
+    left: tuple[Tensor, ...]
     targets: list[Targets]
 
     @classmethod
-    def of(cls, writes: Sequence[Write], layout: Layout, scale: int, device: torch.device) -> _Table:
+    def of(cls, plan: WindowPlan, writes: Sequence[Writes], scale: int, device: torch.device) -> _Table:
         """The table of a plan, in one transfer."""
-        groups = [group for write in writes for group in write]
-        windows = np.concatenate([group.places.windows for group in groups], axis=1)
-        which, down, right, row, col = np.concatenate([group.places.patches for group in groups], axis=1)
-        patches = [group.places.patches.shape[1] for group in groups]
-        before = itertools.chain.from_iterable(
-            np.cumsum([0, *(group.calls * group.batch for group in write)])[:-1] for write in writes
-        )
-        which = which + np.repeat(np.array(list(before)), patches)  # counted from a write's first window
-        sizes = np.repeat([layout.window(group.side) for group in groups], patches, axis=0).T
-        numbers = np.stack([which, row, col, scale * down, scale * right, *(scale * sizes - 1)])
-        flat = sent(torch.from_numpy(np.concatenate([windows.ravel(), numbers.ravel()])), device)
-        first, second = torch.split(flat, [windows.size, numbers.size])
-        tops, lefts = first.view(windows.shape).unbind()
-        places, corners, ends = torch.split(second.view(*numbers.shape, 1), [3, 2, 2])
-        inside = torch.arange(scale * layout.patch_size, device=device)
-        rows, cols = torch.minimum(corners + inside, ends).unbind()
-        window, *place = places.view(3, -1).unbind()
-        parts = window[:, None, None], rows[:, :, None], cols[:, None, :], *place
-        counts = [sum(group.places.patches.shape[1] for group in write) for write in writes]
+        counts, columns = list[int](), list[Ints]()
+        for places, of_side in zip(plan.places, writes, strict=True):
+            begins = np.cumsum([0, *(sum(size for _, size in write) for write in of_side)])
+            upto = np.searchsorted(places.window, begins)
+            counts += np.diff(upto).tolist()
+            window = places.window - begins[:-1].repeat(np.diff(upto))  # counted from a write's first
+            ends = [np.full(len(window), scale * side - 1) for side in plan.layout.window(places.side)]
+            columns.append(np.stack([window, places.row, places.col, scale * places.down, scale * places.right, *ends]))
+        numbers = np.concatenate(columns, axis=1)
+        corners = np.concatenate([[places.top, places.left] for places in plan.places], axis=1)
+        flat = sent(torch.from_numpy(np.concatenate([corners.ravel(), numbers.ravel()])), device)
+        first, second = torch.split(flat, [corners.size, numbers.size])
+        top, left = first.view(corners.shape).unbind()
+        where, begin, end = torch.split(second.view(*numbers.shape, 1), [3, 2, 2])
+        down, right = torch.minimum(begin + torch.arange(scale * plan.layout.patch_size, device=device), end).unbind()
+        which, *place = where.view(3, -1).unbind()
+        parts = which[:, None, None], down[:, :, None], right[:, None, :], *place
         targets = [Targets(*each) for each in zip(*(torch.split(part, counts) for part in parts), strict=True)]
-        by_side = [
-            sum(group.calls * group.batch for group in members)
-            for _, members in itertools.groupby(groups, lambda group: group.side)
-        ]
-        return cls(torch.split(tops, by_side), torch.split(lefts, by_side), targets)
+        sides = [len(places.top) for places in plan.places]
+        return cls(torch.split(top, sides), torch.split(left, sides), targets)

@@ -15,7 +15,7 @@ and a square that no window covers, since all its patches are interpolated, cost
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,37 +58,128 @@ class Layout:
         return height * width
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where windows of one shape lie and what of their outputs goes where, in the order of the windows.
+class Grid:
+    """Where the windows of each side lie, and the patches in them: known from an image's size alone.
 
-    `windows`: int64 (2, n), top and left of each, LR pixels. `patches`: int64 (5, N), for each patch that they write:
-    the number of its window, counted from 0, where it begins in that window, down and across in LR pixels, and its row
-    and column in the image, counted in patches.
+    `top`, `left`: by side, int64 (squares,), LR pixels, squares from left to right and from top to bottom. `square`,
+    `down`, `right`: by side, int64 (patches,), the square of each patch, and where it begins in that square's window,
+    LR pixels. `row`, `col`: int64 (patches,), patches from left to right and from top to bottom.
+
+    Args:
+        layout: of the image.
+        sides: patches along a window's side.
+        multiple: of which rows and columns of patches are made up to be one; a multiple of all sides.
     """
 
-    windows: Ints
-    patches: Ints
+    def __init__(self, layout: Layout, sides: Sequence[int], multiple: int) -> None:
+        self.layout = layout
+        self.row, self.col = np.divmod(np.arange(layout.rows * layout.cols), layout.cols)
+        self.top: dict[int, Ints] = {}
+        self.left: dict[int, Ints] = {}
+        self.square: dict[int, Ints] = {}
+        self.down: dict[int, Ints] = {}
+        self.right: dict[int, Ints] = {}
+        rows, cols = (-(-length // multiple) * multiple for length in (layout.rows, layout.cols))
+        for side in sides:
+            height, width = layout.window(side)
+            squares_down, across = rows // side, cols // side
+            step = side * layout.patch_size
+            tops = np.clip(np.arange(squares_down) * step - layout.halo, 0, layout.height - height)
+            lefts = np.clip(np.arange(across) * step - layout.halo, 0, layout.width - width)
+            self.top[side], self.left[side] = tops.repeat(across), np.tile(lefts, squares_down)
+            self.square[side] = self.row // side * across + self.col // side
+            self.down[side] = self.row * layout.patch_size - self.top[side][self.square[side]]
+            self.right[side] = self.col * layout.patch_size - self.left[side][self.square[side]]
 
 
-def cover(choice: Choice, prices: Mapping[int, Floats]) -> Squares:
+@dataclass(frozen=True)
+class Batch:
+    """Windows of one subnet: `calls` of its network on `size` windows each."""
+
+    subnet: int
+    calls: int
+    size: int
+
+    @property
+    def windows(self) -> int:
+        """Of all calls, those that fill up the last one included."""
+        return self.calls * self.size
+
+
+@dataclass(frozen=True)
+class Places:
+    """The windows of one side in the order in which they run, and what of their outputs goes where.
+
+    `batches`: of these windows, in their order; `top`, `left`: int64 (n,), LR pixels. `window`: int64 (N,), not
+    decreasing, for each patch that they write the number of its window; `down`, `right`: int64 (N,), where it begins in
+    that window, LR pixels; `row`, `col`: int64 (N,), its place in the image, counted in patches.
+    """
+
+    side: int
+    batches: tuple[Batch, ...]
+    top: Ints
+    left: Ints
+    window: Ints
+    down: Ints
+    right: Ints
+    row: Ints
+    col: Ints
+
+
+def arrange(subnets: Ints, side: int, grid: Grid, batches: Sequence[Batch]) -> Places:
+    """Bring the windows of one side in the order of their batches; the last window of a subnet fills up its last call,
+    where it writes nothing more.
+
+    Args:
+        subnets: (squares,), which subnet runs on the window of each square, `NO_SUBNET` where there is none.
+        side: patches along a window's side.
+        grid: of the image.
+        batches: of each subnet that runs, in order of their numbers, with room for all its windows.
+    """
+    squares = np.flatnonzero(subnets != NO_SUBNET)
+    squares = squares[np.argsort(subnets[squares], kind="stable")]
+    of_subnet = np.searchsorted([batch.subnet for batch in batches], subnets[squares])
+    counts = np.bincount(of_subnet, minlength=len(batches))
+    repeats = np.ones(len(squares), np.int64)
+    repeats[np.cumsum(counts) - 1] += [batch.windows for batch in batches] - counts
+    slot = np.empty(len(subnets), np.int64)
+    slot[squares] = np.cumsum(repeats) - repeats
+    filled = squares.repeat(repeats)
+    patches = np.flatnonzero(subnets[grid.square[side]] != NO_SUBNET)
+    window = slot[grid.square[side][patches]]
+    order = np.argsort(window, kind="stable")
+    patches = patches[order]
+    return Places(
+        side,
+        tuple(batches),
+        grid.top[side][filled],
+        grid.left[side][filled],
+        window[order],
+        grid.down[side][patches],
+        grid.right[side][patches],
+        grid.row[patches],
+        grid.col[patches],
+    )
+
+
+def cover(choice: Choice, prices: Mapping[int, Floats], multiple: int) -> Squares:
     """The cheapest windows for an image whose patches want these subnets.
 
     Args:
         choice: (rows, cols), the subnet of each patch, or `NO_SUBNET`.
         prices: by side, a power of two each: (M,), what a window costs whose dearest patch wants subnet m; infinite
             where there are no such windows.
+        multiple: as for `Grid`.
 
     Returns:
         For each side, the subnet that the dearest patch of each of its windows wants.
     """
-    largest = max(prices)
-    rows, cols = (-(-length // largest) * largest for length in choice.shape)
+    rows, cols = (-(-length // multiple) * multiple for length in choice.shape)
     want = np.full((rows, cols), NO_SUBNET, np.int64)
     want[: choice.shape[0], : choice.shape[1]] = choice
     best, wants, side = _price(prices.get(1), want), {1: want}, 1
     joined = {1: np.ones(want.shape, np.bool_)}
-    while side < largest:
+    while side < max(prices):
         side *= 2
         quarters = want.reshape(want.shape[0] // 2, 2, want.shape[1] // 2, 2)
         want = wants[side] = quarters.max((1, 3))
@@ -97,36 +188,6 @@ def cover(choice: Choice, prices: Mapping[int, Floats]) -> Squares:
         joined[side] = whole < parts
         best = np.minimum(whole, parts)
     return _from_the_top(wants, joined)
-
-
-def places(numbers: Ints, across: int, side: int, layout: Layout, fill: int) -> Places:
-    """Windows of one side, and the patches that they write.
-
-    Args:
-        numbers: which squares of this side are windows, counted from left to right and from top to bottom.
-        across: how many squares there are from left to right.
-        side: patches along a window's side.
-        layout: of the image.
-        fill: how many windows there shall be; the last is repeated, and the repetitions write nothing.
-    """
-    height, width = layout.window(side)
-    down, right = np.divmod(numbers, across)
-    step = side * layout.patch_size
-    top = np.clip(down * step - layout.halo, 0, layout.height - height)
-    left = np.clip(right * step - layout.halo, 0, layout.width - width)
-    inner = np.arange(side)
-    row, col, which = np.broadcast_arrays(
-        (down[:, None] * side + inner)[:, :, None],
-        (right[:, None] * side + inner)[:, None, :],
-        np.arange(len(numbers))[:, None, None],
-    )
-    inside = (row < layout.rows) & (col < layout.cols)
-    row, col, which = row[inside], col[inside], which[inside]
-    begins = row * layout.patch_size - top[which], col * layout.patch_size - left[which]
-    windows = np.stack([top, left])
-    if fill > len(numbers):
-        windows = np.concatenate([windows, np.repeat(windows[:, -1:], fill - len(numbers), axis=1)], axis=1)
-    return Places(windows, np.stack([which, *begins, row, col]))
 
 
 def _price(prices: Floats | None, want: Choice) -> Floats:

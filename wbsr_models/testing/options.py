@@ -81,6 +81,8 @@ def parse_dynamic(block: Mapping[str, Any] | None, where: str, routing: str = "p
     if block is not None and not isinstance(block, Mapping):
         raise TypeError(f"{where} must be a block of keys, got {block!r}")
     rest = dict(block or {})
+    if "compile" in rest:
+        rest["capture"] = _captured(rest.pop("compile"), rest.get("capture"), where)
     settings, test = (_taken(cls, rest) for cls in (EngineSettings, TestOptions))
     settings = {"plan": _PLAN, **settings}
     asked = {name: rest.pop(name) for name in option_names() if name in rest and name != "subnet"}
@@ -135,6 +137,15 @@ def check_network(opt: dict[str, Any], model: str, network_type: str) -> None:
     got = opt["network_g"].get("type")
     if got != network_type:
         raise ValueError(f"{model} is for {network_type} alone: network_g:type must be {network_type}, got {got!r}")
+
+
+def _captured(compiled: Any, capture: Any, where: str) -> Any:
+    """What `capture` is where the block says `compile`, its name in 0.1.0."""
+    if not isinstance(compiled, bool):
+        raise TypeError(f"{where}:compile must be true or false, got {compiled!r}: better write capture: compile")
+    if compiled and capture not in (None, "compile"):
+        raise ValueError(f"{where}: compile: true is capture: compile, got capture: {capture}: leave out one of them")
+    return "compile" if compiled else capture or "auto"
 
 
 def _requests(mode: str, asked: Mapping[str, Any], where: str) -> Requests:

@@ -1,7 +1,7 @@
 """How a training step computes: number format, memory layout, and the norm that gradients are clipped to.
 
 train:
-  compute: {precision: bf16, channels_last: true, clip_norm: 1.0}
+  compute: {precision: bf16, channels_last: true, clip_norm: 1.0, graphs: true}
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class ComputeOptions:
             is in fp32.
         channels_last: keep weights and batches in the layout that convolutions on current GPUs want.
         clip_norm: the largest norm of all gradients together; None does not clip.
+        graphs: on a GPU, record the step of each subnet once, as a CUDA graph, and replay it; the log says where that
+            can't be. What is trained is the same.
 
     Raises:
         ValueError: a number out of its range.
@@ -38,6 +40,7 @@ class ComputeOptions:
     precision: Precision = "fp32"
     channels_last: bool = False
     clip_norm: float | None = None
+    graphs: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", canonical(self.precision))
@@ -75,7 +78,9 @@ class Compute:
         """The context of a forward pass."""
         if self._options.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self._device.type, dtype_of(self._options.precision))
+        # A weight is cast where it is used, once in a forward pass, so a cache of casts saves nothing; and a recorded
+        # step must not find casts of another one.
+        return torch.autocast(self._device.type, dtype_of(self._options.precision), cache_enabled=False)
 
     def backward(self, losses: Iterable[Tensor]) -> None:
         """Add the gradients of the losses to the weights'."""

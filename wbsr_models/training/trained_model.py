@@ -1,7 +1,7 @@
 """What our models share in training, at the edge of BasicSR: how its hooks lead to a `TrainingStep`.
 
 train:
-  compute: {precision: bf16, channels_last: true}           # `ComputeOptions`
+  compute: {precision: bf16, channels_last: true, graphs: true}      # `ComputeOptions`
   weight_penalty: 1.0e-8                                    # `add_weight_penalty`
 """
 
@@ -12,10 +12,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from wbsr_base.hooks.recorded import recorded_step, unrecordable
 from wbsr_models.routing.profile import Profile
 from wbsr_models.testing.dynamic_model import DynamicSRModel
 from wbsr_models.training.compute import Compute, compute_options
 from wbsr_models.training.moving_average import MovingAverage
+from wbsr_models.training.recorded import RecordedTrainingStep
 from wbsr_models.training.step import Batch, Losses, Pass, TrainingStep, read_losses
 from wbsr_models.training.weight_penalty import penalty_factor
 
@@ -39,7 +41,9 @@ class TrainedModel(DynamicSRModel):
         self.iteration = 0
         self._knows_classes = self.dynamic.test.thresholds is not None
         if self.is_train:
-            self.step = TrainingStep(self.net_g, self.optimizer_g, self.compute, penalty, self._moving_average())
+            self.step = self._as_recorded(
+                TrainingStep(self.net_g, self.optimizer_g, self.compute, penalty, self._moving_average())
+            )
 
     @staticmethod
     def check_training(opt: dict[str, Any]) -> None:
@@ -50,6 +54,12 @@ class TrainedModel(DynamicSRModel):
     def passes(self, iteration: int) -> Sequence[Pass]:
         """The passes of a step, the same on all processes."""
         raise NotImplementedError
+
+    def unrecordable(self) -> str | None:
+        """Why the steps of this training can't be recorded as CUDA graphs; None if nothing is known against it."""
+        if self.compute_options.precision == "fp16":
+            return "the loss scale of precision: fp16 is changed by the host: use bf16"
+        return unrecordable(self)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch that was fed; it leaves `output`, of its last pass, and `log_dict` on the device."""
@@ -117,6 +127,13 @@ class TrainedModel(DynamicSRModel):
         if not self._knows_classes and "thresholds" in data and self.profile is not None:
             self.profile = Profile(self.profile.patch_size, tuple(data["thresholds"][0].tolist()))
             self._knows_classes = True
+
+    def _as_recorded(self, step: TrainingStep) -> TrainingStep | RecordedTrainingStep:
+        """The step by recordings, where the options ask for them and nothing is against it."""
+        if not self.compute_options.graphs:
+            return step
+        self.recordings = recorded_step(self, self.unrecordable())
+        return step if self.recordings is None else RecordedTrainingStep(step, self.recordings)
 
     def _moving_average(self) -> MovingAverage | None:
         if not self.ema_decay > 0:

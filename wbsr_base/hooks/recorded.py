@@ -1,0 +1,121 @@
+"""Steps of BasicSR's own SRModel recorded as CUDA graphs: `train:compute: {graphs: true}`, as for our models.
+
+`optimize_parameters` is wrapped where it is SRModel's own: its gradients, optimiser and average are recorded once and
+replayed, on batches of the same size. What can't be recorded runs as ever, and the log says why.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from wbsr_base.options import parse
+from wbsr_base.protocols import DrawsAtRandom
+from wbsr_base.recorded_step import RecordedStep
+from wbsr_base.recording import CudaRecorder
+
+Method = Callable[..., Any]
+_MARK = "may_be_recorded"
+
+
+@dataclass(frozen=True)
+class StockComputeOptions:
+    """The block `train:compute` of a stock model.
+
+    Args:
+        graphs: record the step.
+    """
+
+    graphs: bool = False
+
+
+def mend() -> None:
+    """Wrap the methods once."""
+    from basicsr.models.base_model import BaseModel
+    from basicsr.models.sr_model import SRModel
+
+    if hasattr(SRModel.optimize_parameters, _MARK):
+        return
+    SRModel.init_training_settings = _preparing(SRModel.init_training_settings, SRModel)
+    SRModel.optimize_parameters = _recorded(SRModel.optimize_parameters)
+    BaseModel.resume_training = _forgetting(BaseModel.resume_training)
+    setattr(SRModel.optimize_parameters, _MARK, True)
+
+
+def recorded_step(model: Any, reason: str | None) -> RecordedStep | None:
+    """Recordings for a model's steps; None, and a line in the log, where there is a reason against them.
+
+    Args:
+        model: with `device` and `optimizer_g`.
+        reason: what is known against it, such as `unrecordable` returns.
+    """
+    from basicsr.utils import get_root_logger
+
+    def report(text: str) -> None:
+        get_root_logger().warning(f"train:compute:graphs: {text}.")
+
+    if reason is not None:
+        report(f"steps run as ever, for {reason}")
+        return None
+    return RecordedStep(model.optimizer_g, model.device, CudaRecorder(model.device), report)
+
+
+def unrecordable(model: Any) -> str | None:
+    """Why the steps of an SRModel, or a descendant, can't be recorded; None if nothing is known against it."""
+    if model.device.type != "cuda":
+        return f"CUDA graphs need a CUDA device, and this training runs on the {model.device.type}"
+    if model.opt["dist"] or model.opt["num_gpu"] > 1:
+        return "they are recorded in a training of one process on one GPU"
+    if model.cri_perceptual is not None:
+        return "perceptual_opt is not recorded"
+    if isinstance(model.cri_pix, DrawsAtRandom) and model.cri_pix.draws:
+        return "the loss draws at random by itself"
+    if not all(group.get("fused") for group in model.optimizer_g.param_groups):
+        return "optim_g must be fused: leave out `fused` and `foreach`"
+    return None
+
+
+def _preparing(original: Method, stock: type) -> Method:
+    @functools.wraps(original)
+    def init_training_settings(self: Any) -> None:
+        is_stock = type(self).optimize_parameters is stock.optimize_parameters  # type: ignore[attr-defined]
+        block = self.opt["train"].get("compute")
+        options = parse(StockComputeOptions, block, "train:compute") if is_stock else StockComputeOptions()
+        original(self)
+        self.recordings = recorded_step(self, unrecordable(self)) if options.graphs else None
+
+    return init_training_settings
+
+
+def _recorded(original: Method) -> Method:
+    @functools.wraps(original)
+    def optimize_parameters(self: Any, current_iter: int) -> None:
+        recordings = vars(self).get("recordings")
+        if recordings is None:
+            original(self, current_iter)
+            return
+        fed = (self.lq, self.gt)
+
+        def step(lq: Tensor, gt: Tensor) -> tuple[Tensor, Any]:
+            self.lq, self.gt, self.output = lq, gt, None  # no graph of the step before, which ran on another stream
+            original(self, current_iter)
+            return self.output.detach(), self.log_dict
+
+        self.output, self.log_dict = recordings("step", fed, step)
+        self.lq, self.gt = fed
+
+    return optimize_parameters
+
+
+def _forgetting(original: Method) -> Method:
+    @functools.wraps(original)
+    def resume_training(self: Any, resume_state: dict[str, Any]) -> None:
+        original(self, resume_state)
+        if vars(self).get("recordings") is not None:
+            self.recordings.forget()
+
+    return resume_training
