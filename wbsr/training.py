@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wbsr.checks.source import override, read_options
-
 ALLOW_UNKNOWN = "--allow-unknown"
 
 
@@ -34,6 +32,8 @@ def test(argv: Sequence[str]) -> int:
 
 def _run(command: str, argv: Sequence[str]) -> int:
     arguments = parser(command).parse_args(list(argv))
+    from wbsr.checks.source import override, read_options
+
     opt = read_options(Path(arguments.opt))
     importlib.import_module("wbsr.plugin")
     changed = override(opt, arguments.force_yml or [])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Precision = Literal["fp32", "bf16", "fp16", "float32"]  # the last is another word for the first
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # torch's names
 
 
 def canonical(precision: str) -> Precision:
@@ -25,4 +26,7 @@ def canonical(precision: str) -> Precision:
 
 def dtype_of(precision: str) -> torch.dtype:
     """The type that `precision` names; raises what `canonical` does."""
-    return _DTYPES[canonical(precision)]
+    import torch
+
+    dtype: torch.dtype = getattr(torch, _DTYPES[canonical(precision)])
+    return dtype

@@ -14,12 +14,14 @@ P_k <= max_repeat·N_k/N; what is cut off goes to the other classes in proportio
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+import sys
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ThresholdMode = Literal["quantile", "linear"]
 
@@ -73,7 +75,8 @@ def classify(scores: Any, thresholds: Any) -> Any:
     Returns:
         For a tensor an int64 tensor on its device, else a uint8 array; in 1..K, of the shape of `scores`.
     """
-    if isinstance(scores, Tensor):
+    torch = sys.modules.get("torch")  # who hands over a tensor has imported it
+    if torch is not None and isinstance(scores, torch.Tensor):
         inner = torch.as_tensor(thresholds, dtype=torch.float32, device=scores.device)
         return torch.bucketize(scores.float(), inner, right=True) + 1
     bounds = np.asarray(thresholds, dtype=np.float32)

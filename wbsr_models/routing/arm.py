@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
 
-from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.subnet import Subnet
-from wbsr_data.edge import edge_score
 from wbsr_models.routing.choice import Scores
 from wbsr_models.routing.edge_table import EdgeTable, route_by_edge
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wbsr_arch.dynamic import DynamicNetwork
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Arm(Policy):
 
     def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
         """Edge scores, (rows, cols)."""
+        from wbsr_data.edge import edge_score
+
         return np.asarray(edge_score(lr, patch_size, stride).cpu().numpy())
 
     def chooser(self, subnets: Sequence[Subnet], costs: Sequence[float], profile: Profile) -> Choose:

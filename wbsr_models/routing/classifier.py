@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor, nn
-
-from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.subnet import Subnet
-from wbsr_base.pixels.windows import cut
-from wbsr_data.gradient import patch_positions
 from wbsr_models.routing.choice import Scores
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from wbsr_arch.dynamic import DynamicNetwork
 
 _BATCH = 256  # patches
 
@@ -51,7 +50,6 @@ def _router(network: DynamicNetwork) -> nn.Module:
     return network.router
 
 
-@torch.no_grad()
 def ask(router: nn.Module, lr: Tensor, patch_size: int, stride: int) -> Scores:
     """What a router says of each patch of an image, asked in batches.
 
@@ -65,9 +63,15 @@ def ask(router: nn.Module, lr: Tensor, patch_size: int, stride: int) -> Scores:
     Returns:
         float32 (rows, cols, M).
     """
+    import torch
+
+    from wbsr_base.pixels.windows import cut
+    from wbsr_data.gradient import patch_positions
+
     rows, cols = (patch_positions(side, patch_size, stride, lr.device) for side in lr.shape[-2:])
     height, width = (min(side, patch_size) for side in lr.shape[-2:])
     tops, lefts = (torch.split(side.flatten(), _BATCH) for side in torch.meshgrid(rows, cols, indexing="ij"))
-    parts = [router(cut(lr, y, x, height, width).float()) for y, x in zip(tops, lefts, strict=True)]
+    with torch.no_grad():
+        parts = [router(cut(lr, y, x, height, width).float()) for y, x in zip(tops, lefts, strict=True)]
     scores: Scores = torch.cat(parts).reshape(len(rows), len(cols), -1).cpu().numpy()
     return scores

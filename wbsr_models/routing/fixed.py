@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
 
-from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.subnet import Subnet
-from wbsr_data.gradient import patch_positions
 from wbsr_models.routing.choice import Scores
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wbsr_arch.dynamic import DynamicNetwork
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Fixed(Policy):
 
     def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
         """Zeros, since nothing is looked at."""
+        from wbsr_data.gradient import patch_positions
+
         rows, cols = (len(patch_positions(length, patch_size, stride)) for length in lr.shape[-2:])
         return np.zeros((rows, cols), np.float32)
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.subnet import Subnet
 from wbsr_base.options import help_of, parse, suggest
 from wbsr_models.routing.arm import Arm
@@ -26,6 +25,9 @@ from wbsr_models.routing.classifier import Classifier
 from wbsr_models.routing.fixed import Fixed
 from wbsr_models.routing.policy import Policy
 from wbsr_models.routing.profile import Profile
+
+if TYPE_CHECKING:
+    from wbsr_arch.dynamic import DynamicNetwork
 
 _ALL: tuple[type[Policy], ...] = (
     Paper,

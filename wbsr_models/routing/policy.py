@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from torch import Tensor
 
-from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.subnet import Subnet
-from wbsr_data.gradient import gradient_score
 from wbsr_models.routing.choice import Choice, Scores
 from wbsr_models.routing.profile import NEEDED, Profile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wbsr_arch.dynamic import DynamicNetwork
 
 Cost = Literal["flops", "latency"]
 Choose = Callable[[Scores], Choice]
@@ -76,6 +78,8 @@ class Policy:
         Returns:
             float32 (rows, cols), or (rows, cols, M).
         """
+        from wbsr_data.gradient import gradient_score
+
         return np.asarray(gradient_score(lr, patch_size, stride).cpu().numpy())
 
     def chooser(self, subnets: Sequence[Subnet], costs: Sequence[float], profile: Profile) -> Choose:
