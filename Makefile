@@ -28,7 +28,7 @@ install:
 
 test-tools: install
 	@if ! { $(BIN)/ruff --version && $(BIN)/mypy --version && $(BIN)/python -m pytest --version \
-		&& $(BIN)/python -c 'import pytest_timeout, xdist, hypothesis, spandrel, onnx, onnxscript, onnxruntime, jsonschema' \
+		&& $(BIN)/python -c 'import pytest_timeout, xdist, hypothesis, spandrel, onnx, onnxscript, onnxruntime, jsonschema, safetensors' \
 		&& $(BIN)/python -c 'import setuptools.command.bdist_wheel'; } >/dev/null 2>&1; then \
 		$(BIN)/python -m pip install -e '.[test]'; \
 	fi

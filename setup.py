@@ -76,6 +76,7 @@ setup(
     entry_points={"console_scripts": ["wbsr=wbsr.cli:main"]},
     extras_require={
         "onnx": ONNX,
+        "safetensors": ["safetensors"],
         "test": [
             "pytest>=8",
             "pytest-timeout",
@@ -86,6 +87,7 @@ setup(
             "spandrel",
             "onnxruntime",
             "jsonschema",
+            "safetensors",
             "setuptools>=70.1",  # builds wheels by itself
             *ONNX,
         ],

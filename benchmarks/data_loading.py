@@ -25,7 +25,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from wbsr_base.basicsr import EnlargedSampler, PairedImageDataset
-from wbsr_data.hes_dataset import HESPairedImageDataset
+from wbsr_data.hes.dataset import HESPairedImageDataset
 from wbsr_data.preparation import prepare
 from wbsr_data.preparation.recipe import HR, Recipe, lr_name
 from wbsr_data.preparation.target import Target

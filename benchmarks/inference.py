@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import platform
@@ -36,6 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 from photographs import as_tensor, image_files, read_hr
+from plans import compare_plans, table_of_plans
 from torch import Tensor, nn
 from tqdm import tqdm
 from turns import Call, Clock, Turns
@@ -59,6 +61,10 @@ BACKBONE = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "upscale": 4}
 SUPERNETS: dict[str, dict[str, Any]] = {
     "SRResNet": {"backbone": {"type": "MSRResNet", "num_block": 16, **BACKBONE}, "depths": [4, 8, 16]},
     "RCAN": {"backbone": {"type": "RCAN", "num_group": 10, "num_block": 20, **BACKBONE}, "depths": [5, 10, 20]},
+}
+TINY: dict[str, Any] = {
+    "backbone": {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 4},
+    "depths": [1, 2],
 }
 FLOOR_WINDOWS = ((4, 32), (1, 64), (1, 96), (1, 128))  # batch, side: what a subnet's best time is sought among
 
@@ -102,24 +108,39 @@ def thresholds_for(share: float, images: Sequence[Tensor], supernet: DynamicNetw
     return [float(cut) for cut in cuts]
 
 
-def one_patch_at_a_time(networks: Sequence[nn.Module], lr: Tensor, route: Callable[[float], int], scale: int) -> Tensor:
-    """ClassSR's and ARM's way: score, route and run each patch by itself, average the overlaps."""
+def one_patch_at_a_time(
+    networks: Sequence[nn.Module], lr: Tensor, route: Callable[[float], int], scale: int, most: int | None = None
+) -> Tensor:
+    """ClassSR's and ARM's way: score, route and run each patch by itself, average the overlaps; of `most` patches."""
     height, width = lr.shape[1:]
     total, count = lr.new_zeros(3, height * scale, width * scale), lr.new_zeros(1, height * scale, width * scale)
-    for top in _starts(height):
-        for left in _starts(width):
-            patch = lr[:, top : top + PATCH, left : left + PATCH]
-            subnet = route(float(gradient_score(patch, PATCH)))
-            with torch.no_grad():
-                output = networks[subnet](patch[None].contiguous())[0]
-            where = (
-                slice(None),
-                slice(top * scale, (top + PATCH) * scale),
-                slice(left * scale, (left + PATCH) * scale),
-            )
-            total[where] += output
-            count[where] += 1
+    for top, left in list(itertools.product(_starts(height), _starts(width)))[:most]:
+        patch = lr[:, top : top + PATCH, left : left + PATCH]
+        subnet = route(float(gradient_score(patch, PATCH)))
+        with torch.no_grad():
+            output = networks[subnet](patch[None].contiguous())[0]
+        where = (
+            slice(None),
+            slice(top * scale, (top + PATCH) * scale),
+            slice(left * scale, (left + PATCH) * scale),
+        )
+        total[where] += output
+        count[where] += 1
     return total / count
+
+
+def some_patches(
+    networks: Sequence[nn.Module], lr: Tensor, scale: int, thresholds: Sequence[float], most: int
+) -> tuple[Call, float]:
+    """The call that runs up to `most` patches one at a time, and what its time is to be multiplied by."""
+    number = len(_starts(lr.shape[1])) * len(_starts(lr.shape[2]))
+    route = functools.partial(_route, thresholds, len(networks))
+    call = functools.partial(one_patch_at_a_time, networks, lr, route, scale, most)
+    return call, number / min(most, number)
+
+
+def _route(thresholds: Sequence[float], subnets: int, score: float) -> int:
+    return int(route_by_class(1 + np.searchsorted(thresholds, score, side="right"), CLASSES, subnets))
 
 
 def _starts(length: int) -> list[int]:
@@ -152,11 +173,8 @@ def routed_calls(
 ) -> dict[str, Call]:
     """The runs under one share; `joined` is ours, `stock` are the subnets as BasicSR builds them."""
     supernet, profile, halo = joined.network, joined.profile, joined.settings.halo
-
-    def route(score: float) -> int:
-        return int(route_by_class(1 + np.searchsorted(thresholds, score, side="right"), CLASSES, len(stock)))
-
-    apart = DynamicUpscaler(supernet, profile, settings=EngineSettings(halo=halo, max_tile=PATCH))
+    route = functools.partial(_route, thresholds, len(stock))
+    apart = DynamicUpscaler(supernet, profile, settings=EngineSettings(plan="tiles", halo=halo, max_tile=PATCH))
     half = DynamicUpscaler(supernet, profile, settings=EngineSettings(halo=halo, precision="bf16"))
     return {
         "patches": lambda: one_patch_at_a_time(stock, lr, route, supernet.scale),
@@ -208,7 +226,7 @@ def watched_run(upscaler: DynamicUpscaler, lr: Tensor, clock: Clock) -> tuple[Re
 
 def compare(
     supernet: DynamicNetwork, images: list[Tensor], arguments: argparse.Namespace, clock: Clock
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """All that is measured, as plain types."""
     cuts = {share: thresholds_for(share, images, supernet) for share in arguments.shares}
     floor = Floor(supernet, clock.device)
@@ -237,12 +255,21 @@ def compare(
             row["overhead"] = outside
             row["milliseconds"] = {name: found.tolist() for name, found in turns.items()}
             rows.append(row)
-    return {"environment": environment(arguments), "rows": rows}
+    return rows
 
 
 def environment(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {name: value.name if isinstance(value, Path) else value for name, value in vars(arguments).items()}
-    return {"torch": torch.__version__, "machine": platform.machine(), "load": os.getloadavg(), "arguments": given}
+    return {
+        "torch": torch.__version__,
+        "machine": _machine(arguments.device),
+        "load": os.getloadavg(),
+        "arguments": given,
+    }
+
+
+def _machine(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -264,36 +291,63 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="folder of HR images; the largest files are taken")
-    parser.add_argument("--weights", type=Path, help="a WBSR checkpoint")
-    parser.add_argument("--arch", choices=SUPERNETS, default="SRResNet", help="with random weights, if no --weights")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8], help="of the full FLOPs")
-    parser.add_argument("--halo", type=int, default=DEFAULT_HALO, help="LR pixels")
-    parser.add_argument("--limit", type=int, default=3, help="images")
-    parser.add_argument("--max-side", type=int, default=10**6, help="LR pixels that images are cut to")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--images", type=Path, required=True, help="folder of HR images; the largest files are taken")
+    made.add_argument("--weights", type=Path, help="a WBSR checkpoint")
+    made.add_argument("--arch", choices=SUPERNETS, default="SRResNet", help="with random weights, if no --weights")
+    made.add_argument("--shares", type=float, nargs="+", help="of the full FLOPs (default: 0.5 0.6 0.8)")
+    made.add_argument("--halo", type=int, default=DEFAULT_HALO, help="LR pixels")
+    made.add_argument("--limit", type=int, default=3, help="images")
+    made.add_argument("--max-side", type=int, default=10**6, help="LR pixels that images are cut to")
+    made.add_argument(
         "--long-side", type=int, help="of the LR images in pixels; 510 makes 2K of them (default: HR / 4)"
     )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--results", type=Path, help="JSON file")
-    arguments = parser.parse_args()
+    made.add_argument("--repeats", type=int, default=5)
+    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    made.add_argument("--device", default="cpu")
+    made.add_argument("--results", type=Path, help="JSON file")
+    plans = made.add_argument_group("on a GPU")
+    plans.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp16")
+    plans.add_argument("--capture", choices=["auto", "none", "graphs", "compile"], default="auto")
+    plans.add_argument("--seconds", type=float, default=48.0, help="that the process may live, nearly")
+    plans.add_argument("--no-compile", dest="compile", action="store_false", help="leave compiled dense runs out")
+    plans.add_argument("--rehearse", action="store_true", help="on a CPU, with a tiny network and a small image")
+    return made
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    if arguments.rehearse:
+        arguments.max_side, arguments.limit, arguments.precision, arguments.compile = 150, 1, "fp32", False
+    arguments.shares = arguments.shares or [0.5, 0.6, 0.8]
     torch.set_num_threads(arguments.threads)
     keep_freed_blocks()
-    random = Supernet(**SUPERNETS[arguments.arch], widths=[36, 52, 64]).eval()
-    supernet = load_supernet(arguments.weights)[0] if arguments.weights else random
+    if arguments.weights:
+        supernet = load_supernet(arguments.weights)[0]
+    else:
+        options, widths = (TINY, [4, 8]) if arguments.rehearse else (SUPERNETS[arguments.arch], [36, 52, 64])
+        supernet = Supernet(**options, widths=widths).eval()
     device = torch.device(arguments.device)
     sizes = (arguments.limit, arguments.max_side, arguments.long_side)
     images = [lr.to(device) for lr in read_lr(arguments.images, supernet.scale, *sizes)]
+    supernet.to(device)
     now = time.perf_counter if arguments.clock == "wall" else time.process_time
-    found = compare(supernet.to(device), images, arguments, Clock(now, device))
+    clock = Clock(now, device)
+    if device.type == "cuda" or arguments.rehearse:
+        cuts = {share: thresholds_for(share, images[:1], supernet) for share in arguments.shares}
+        stock = [supernet.extract(subnet) for subnet in supernet.subnets]
+        patches = functools.partial(some_patches, stock, images[0], supernet.scale)
+        rows = compare_plans(supernet, images[0], cuts, patches, arguments, clock)
+        text = table_of_plans(rows)
+    else:
+        rows = compare(supernet, images, arguments, clock)
+        text = table(rows)
+    found = {"environment": environment(arguments), "rows": rows}
     if arguments.results:
         arguments.results.write_text(json.dumps(found, indent=2), encoding="utf-8")
-    sys.stdout.write(table(found["rows"]) + "\n")
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbsr_base.pixels.bicubic import resize
-from wbsr_data.hes_dataset import HESPairedImageDataset
+from wbsr_data.hes.dataset import HESPairedImageDataset
 from wbsr_data.patch_index import PatchIndex
 
 SCALE, HEIGHT, WIDTH = 4, 1360, 2040  # HR

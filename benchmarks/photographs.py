@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wbsr_base.pixels.bicubic import crop_to_multiple, resize, to_8_bits
-from wbsr_base.pixels.images import SUFFIXES, Pixels, decode_pixels
+from wbsr_base.pixels.finding import SUFFIXES
+from wbsr_base.pixels.images import Pixels, decode_pixels
 
 Pair = tuple[Tensor, Tensor]  # LR and HR image, uint8 RGB (3, H, W)
 

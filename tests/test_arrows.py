@@ -1,6 +1,8 @@
-"""Arrows point down only: which folder may import which, read from every import, those inside functions included."""
+"""Arrows point down only: which folder may import which, read from every import, those inside functions included, and
+from every module that a string names, which may be imported by that name."""
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,6 +19,9 @@ MAY_IMPORT = {
     "wbsr": {"wbsr_base", "wbsr_arch", "wbsr_data", "wbsr_losses", "wbsr_models"},
     "wbsr_lab": {"wbsr_base", "wbsr_arch", "wbsr_data", "wbsr_losses", "wbsr_models", "wbsr"},
 }
+ROOMS = ("routing", "checkpoints", "inference", "testing", "training")  # of wbsr_models, from below
+PROGRAM = ("wbsr.cli", "wbsr.__main__")  # the command `wbsr`, above all packages: it names each command's module
+NAMED = re.compile(r"(wbsr(?:_\w+)?(?:\.\w+)+)(?::\w+)?")
 
 
 def module_of(path):
@@ -29,7 +34,7 @@ def modules():
 
 
 def imports(module, path, known):
-    """The modules of ours that a file names in an import, wherever it stands."""
+    """The modules of ours that a file names, in an import or a string, wherever it stands."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -40,6 +45,10 @@ def imports(module, path, known):
             if base.split(".")[0] in PACKAGES:
                 for alias in node.names:
                     yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = NAMED.fullmatch(node.value)
+            if named and named[1] in known:
+                yield named[1]
 
 
 def graph(name_of):
@@ -54,10 +63,16 @@ def graph(name_of):
 
 def folder_of(module):
     """A file's folder; the `__init__` of a package that has rooms is its front door, which names what lies behind."""
+    if module in PROGRAM:
+        return "the program"
     place = ROOT / Path(*module.split("."))
     if not place.is_dir():
         return module.rpartition(".")[0]
     return f"{module}, front door" if module in PACKAGES else module
+
+
+def package_of(module):
+    return "the program" if module in PROGRAM else module.split(".")[0]
 
 
 def circle(arrows):
@@ -80,7 +95,13 @@ def circle(arrows):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_those_below_it_alone(package):
-    assert graph(lambda module: module.split(".")[0])[package] <= MAY_IMPORT[package]
+    assert graph(package_of)[package] <= MAY_IMPORT[package]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_those_below_it_alone(room):
+    above = {f"wbsr_models.{other}" for other in ROOMS[ROOMS.index(room) + 1 :]} | {"wbsr_models"}
+    assert graph(folder_of)[f"wbsr_models.{room}"] & above == set()
 
 
 def test_no_circle_between_folders():
@@ -99,6 +120,7 @@ def test_circles_are_found():
 def test_all_imports_are_seen():
     known = modules()
     assert "wbsr_models.inference.upscaler" in set(imports("wbsr.upscale", known["wbsr.upscale"], known))
+    assert "wbsr_lab.tables" in set(imports("wbsr.cli", known["wbsr.cli"], known))
     assert len(known) > 150
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
 OPTIONS = {
     "bdloss": ["wbsr_losses.options:BDLossOptions"],
     "hes": [
-        "wbsr_data.hes_options:HESOptions",
+        "wbsr_data.hes.options:HESOptions",
         "wbsr_data.dda.options:DDAOptions",
         "wbsr_data.resident_options:ResidentOptions",
     ],

@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> int:
     from wbsr_base.devices import pick_device
     from wbsr_base.pixels.bicubic import to_8_bits
     from wbsr_base.pixels.images import decode_pixels
+    from wbsr_base.weights.files import read_weights
     from wbsr_data.sources import find_sources
     from wbsr_models.checkpoints.loading import load_supernet
-    from wbsr_models.checkpoints.metadata import load_checkpoint
     from wbsr_models.testing.calibration import CalibrationSettings, calibrate
 
     settings = CalibrationSettings(
@@ -52,16 +52,17 @@ def main(argv: Sequence[str]) -> int:
     found = calibrate(supernet, load, len(sources), metadata.profile, settings)
     updated = replace(metadata, profile=found.profile)
     out = arguments.out or arguments.weights
-    atomic_save({**load_checkpoint(arguments.weights), "wbsr": updated.plain()}, out)
+    atomic_save({**read_weights(arguments.weights), "wbsr": updated.plain()}, out)
+    of = "RGB" if supernet.in_channels == 3 else "luma"
     shares = [supernet.share(subnet) for subnet in supernet.subnets]
-    sys.stdout.write(summary(found, list(map(str, supernet.subnets)), shares))
+    sys.stdout.write(summary(found, list(map(str, supernet.subnets)), shares, of))
     if arguments.edge_table and found.profile.edge_table is not None:
-        sys.stdout.write(edge_summary(found.profile.edge_table, list(map(str, supernet.subnets))))
+        sys.stdout.write(edge_summary(found.profile.edge_table, list(map(str, supernet.subnets)), of))
     sys.stdout.write(f"\nWritten to {out}; use it by `wbsr upscale --weights {out} --budget 0.6`.\n")
     return 0
 
 
-def summary(found: Calibration, subnets: Sequence[str], costs: Sequence[float]) -> str:
+def summary(found: Calibration, subnets: Sequence[str], costs: Sequence[float], of: str = "RGB") -> str:
     """The classes, and what a mean budget is expected to give on images like those measured, as two tables."""
     import numpy as np
 
@@ -69,11 +70,11 @@ def summary(found: Calibration, subnets: Sequence[str], costs: Sequence[float]) 
 
     table, shares = np.array(found.profile.error_table), np.array(found.profile.class_shares)
     names = "  ".join(f"{name:>7}" for name in subnets)
-    lines = [f"class  measured patches  share of all  {names}  (PSNR dB, RGB)"]
+    lines = [f"class  measured patches  share of all  {names}  (PSNR dB, {of})"]
     for k, row in enumerate(table):
         cells = "  ".join(f"{_psnr(error):7.2f}" for error in row)
         lines.append(f"{k + 1:5}  {found.measured[k]:16}  {shares[k]:12.1%}  {cells}")
-    lines += ["", "budget  expected PSNR dB (RGB)  subnets, % of the patches"]
+    lines += ["", f"budget  expected PSNR dB ({of})  subnets, % of the patches"]
     counts = np.round(shares * 1e5).astype(int)
     steps = steps_by_error(table, costs)
     for budget in (each for each in BUDGETS if each >= min(costs)):
@@ -84,10 +85,10 @@ def summary(found: Calibration, subnets: Sequence[str], costs: Sequence[float]) 
     return "\n".join(lines) + "\n"
 
 
-def edge_summary(table: EdgeTable, subnets: Sequence[str]) -> str:
+def edge_summary(table: EdgeTable, subnets: Sequence[str], of: str = "RGB") -> str:
     """ARM's edge table, one line a bin."""
     names = "  ".join(f"{name:>7}" for name in ("bicubic", *subnets))
-    lines = ["", f"bin  edge score from  {names}  (PSNR dB, RGB)"]
+    lines = ["", f"bin  edge score from  {names}  (PSNR dB, {of})"]
     for number, (start, row) in enumerate(zip((0.0, *table.bounds), table.psnr, strict=True)):
         lines.append(f"{number + 1:3}  {start:15.4f}  " + "  ".join(f"{psnr:7.2f}" for psnr in row))
     return "\n".join(lines) + "\n"

@@ -2,10 +2,12 @@
 
 * `pth`: a checkpoint of the backbone's BasicSR architecture with smaller arguments. RCAN's also holds its weights under
   the names of the authors' code (key `state_dict`), by which spandrel and programs built on it read it.
+* `safetensors`: the same weights, with the network's options (`network_g`) as JSON in the header.
 * `onnx`: input `lr` (batch, 3, height, width), output `sr`, float RGB in 0-1; batch, height and width are free.
 
 With `--subnet all` it writes a WBSR checkpoint again, stripped to what inference needs: one set of weights (EMA where
-there are any) and the `wbsr` entry. `--half` stores a `pth`'s weights in float16; whoever loads them gets float32.
+there are any) and the `wbsr` entry, as a `pth` or as safetensors. `--half` stores weights in float16; whoever loads
+them gets float32.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         FileNotFoundError: no such checkpoint.
         ValueError: no WBSR checkpoint, no such subnet, the output exists already, or arguments that don't go together.
-        ImportError: `onnx` without the library that writes it.
+        ImportError: `onnx` or `safetensors` without the library that writes it.
         OSError: the output can't be written.
     """
     arguments = _parser().parse_args(list(argv))
@@ -46,12 +48,14 @@ def main(argv: Sequence[str]) -> int:
         raise FileNotFoundError(f"--out {out}: the folder {out.parent} does not exist: make it first")
     kind = arguments.format or out.suffix.lstrip(".")
     if kind not in WRITERS:
-        raise ValueError(f"--format must be pth or onnx, or --out end so, got {out}")
-    if kind != "pth" and (arguments.half or arguments.subnet == "all"):
-        raise ValueError(f"--half and --subnet all go with --format pth alone, got {kind}")
+        raise ValueError(f"--format must be {', '.join(WRITERS)}, or --out end so, got {out}")
+    if kind == "safetensors" and out.suffix != f".{kind}":
+        raise ValueError(f"--out must end in .safetensors for --format safetensors, by which it is read, got {out}")
+    if kind == "onnx" and (arguments.half or arguments.subnet == "all"):
+        raise ValueError("--half and --subnet all go with --format pth or safetensors, got onnx")
     supernet, metadata = load_supernet(find_weights(arguments.weights))
     if arguments.half:
-        supernet.half()
+        _halve(supernet)
     if arguments.subnet == "all":
         write_supernet(supernet, metadata, out)
         sys.stdout.write(f"{out}: {len(supernet.subnets)} subnets, {out.stat().st_size:,} bytes\n")
@@ -65,6 +69,17 @@ def main(argv: Sequence[str]) -> int:
         f"network_g: {json.dumps(options)}\n"
     )
     return 0
+
+
+def _halve(supernet: DynamicNetwork) -> None:
+    """Weights in float16.
+
+    Raises:
+        ValueError: one of them is too large for that.
+    """
+    for name, weight in supernet.half().state_dict().items():
+        if not weight.isfinite().all():
+            raise ValueError(f"--half can't hold {name}: a weight is above 65,504. Leave out --half")
 
 
 def find_subnet(text: str, subnets: Sequence[Subnet]) -> Subnet:
@@ -94,6 +109,17 @@ def write_pth(network: nn.Module, options: Mapping[str, Any], out: Path) -> None
     if is_authors_rcan(options):
         content["state_dict"] = authors_names(weights, options)  # the same memory, which is stored once
     atomic_save(content, out)
+
+
+def write_safetensors(network: nn.Module, options: Mapping[str, Any], out: Path) -> None:
+    """Write the weights by BasicSR's names, and the options into the header.
+
+    Raises:
+        ImportError: the library that writes it is missing.
+    """
+    from wbsr_base.compat.saving import atomic_save
+
+    atomic_save({"params": network.state_dict(), "network_g": dict(options)}, out)
 
 
 def write_supernet(supernet: DynamicNetwork, metadata: Metadata, out: Path) -> None:
@@ -132,7 +158,7 @@ def write_onnx(network: nn.Module, options: Mapping[str, Any], out: Path) -> Non
         program.save(part)
 
 
-WRITERS = {"pth": write_pth, "onnx": write_onnx}
+WRITERS = {"pth": write_pth, "safetensors": write_safetensors, "onnx": write_onnx}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         default="full",
         help="full, a number in order of cost (1 is the cheapest), a name such as w36d4, or all: a WBSR checkpoint",
     )
-    parser.add_argument("--format", choices=["pth", "onnx"], help="default: as --out ends")
-    parser.add_argument("--half", action="store_true", help="store weights in float16 (pth)")
+    parser.add_argument("--format", choices=tuple(WRITERS), help="default: as --out ends")
+    parser.add_argument("--half", action="store_true", help="store weights in float16")
     parser.add_argument("--out", type=Path, required=True, help="the file to write, which must not exist yet")
     return parser

@@ -28,12 +28,13 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"--size must be at least 1, got {arguments.size}")
     from wbsr.shipped import find_weights
     from wbsr_base.devices import pick_device
+    from wbsr_base.weights.files import read_weights
     from wbsr_models.checkpoints.loading import load_supernet
-    from wbsr_models.checkpoints.metadata import load_checkpoint, read_metadata
-    from wbsr_models.inference.latency import REPEATS, time_subnets
+    from wbsr_models.checkpoints.metadata import read_metadata
+    from wbsr_models.inference.timing import REPEATS, time_subnets
 
     path = find_weights(arguments.file)
-    content = load_checkpoint(path)
+    content = read_weights(path)
     if read_metadata(content, path) is None:
         sys.stdout.write(describe_stock(path, content))
         return 0
@@ -53,10 +54,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def describe_stock(path: Path, content: Mapping[str, Any]) -> str:
-    """What can be said of a checkpoint without a `wbsr` entry."""
+    """What can be said of a checkpoint without a `wbsr` entry.
+
+    Raises:
+        ValueError: its weights are not finite.
+    """
+    from wbsr_base.weights.fitting import check_finite
+
     groups: dict[str, Mapping[str, Any]] = {key: value for key, value in content.items() if isinstance(value, dict)}
+    groups = {key: group for key, group in groups.items() if any(hasattr(value, "shape") for value in group.values())}
     lines = [f"file        {path}: a checkpoint without a `wbsr` entry"]
     for key, weights in (groups or {"(no key)": content}).items():
+        check_finite(weights, str(path))
         sizes = [math.prod(weight.shape) for weight in weights.values() if hasattr(weight, "shape")]
         lines.append(f"{key:11} {len(sizes)} tensors, {sum(sizes):,} numbers")
     lines.append("To train it as a supernet, name it as path:pretrain_network_g of a WBSRModel.")
@@ -108,7 +117,8 @@ def table(supernet: DynamicNetwork, metadata: Metadata, milliseconds: Mapping[Su
         lines.append(f"{'classifier':>13} {parameters:12,} {cost}, on every patch beside its subnet")
     lines.append("GFLOPs: 2 x multiply-accumulates of one LR patch of 32 x 32.")
     if psnr:
-        lines.append("PSNR: RGB, of the images that wbsr calibrate measured, this subnet everywhere.")
+        of = "RGB" if supernet.in_channels == 3 else "luma"
+        lines.append(f"PSNR: {of}, of the images that wbsr calibrate measured, this subnet everywhere.")
     return "\n".join(lines) + "\n"
 
 

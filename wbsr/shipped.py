@@ -36,6 +36,7 @@ def find_weights(weights: str | None, scale: int | None = None, folder: Path = S
         fitting = list(shipped.values())
     if len(fitting) != 1:
         raise ValueError(
-            f"--weights must name one of the shipped {', '.join(shipped)}, for {len(fitting)} fit x{wanted}"
+            f"--weights must name one of the shipped {', '.join(shipped)}, for {len(fitting)} fit x{wanted}: or give a "
+            f"checkpoint of WBSRModel that upscales by {wanted}"
         )
     return fitting[0]

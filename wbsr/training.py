@@ -1,7 +1,7 @@
 """`wbsr train` and `wbsr test`: BasicSR's pipelines with the plugin loaded and the option file checked.
 
-The arguments are BasicSR's own and are handed to it as they are; the current folder is its root, which gets
-`experiments/`, `results/` and `tb_logger/`.
+The arguments are BasicSR's own and are handed to it as they are, but for `--allow-unknown`, which is ours; the current
+folder is its root, which gets `experiments/`, `results/` and `tb_logger/`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from wbsr.checks.source import override, read_options
+
+ALLOW_UNKNOWN = "--allow-unknown"
 
 
 def train(argv: Sequence[str]) -> int:
@@ -31,12 +33,13 @@ def test(argv: Sequence[str]) -> int:
 
 
 def _run(command: str, argv: Sequence[str]) -> int:
-    arguments = _peek(argv)
-    opt = None if arguments.opt is None or arguments.help else read_options(Path(arguments.opt))
+    arguments = parser(command).parse_args(list(argv))
+    opt = read_options(Path(arguments.opt))
     importlib.import_module("wbsr.plugin")
-    if opt is not None:
-        check(command, override(opt, arguments.force_yml or []), arguments.auto_resume)
-    sys.argv = [f"wbsr {command}", *argv]  # BasicSR parses it, and notes it in the experiment's copy of the options
+    changed = override(opt, arguments.force_yml or [])
+    check(command, changed, arguments.auto_resume, arguments.allow_unknown)
+    rest = [argument for argument in argv if argument != ALLOW_UNKNOWN]
+    sys.argv = [f"wbsr {command}", *rest]  # BasicSR parses it, and notes it in the experiment's copy of the options
     pipeline = importlib.import_module(f"basicsr.{command}")
     getattr(pipeline, f"{command}_pipeline")(str(Path.cwd()))
     import torch.distributed
@@ -46,7 +49,7 @@ def _run(command: str, argv: Sequence[str]) -> int:
     return 0
 
 
-def check(command: str, opt: dict[str, Any], auto_resume: bool = False) -> None:
+def check(command: str, opt: dict[str, Any], auto_resume: bool = False, allow_unknown: bool = False) -> None:
     """Find what BasicSR would let slip in an option file for `train` or `test`; the plugin must have been imported.
 
     Raises:
@@ -54,17 +57,23 @@ def check(command: str, opt: dict[str, Any], auto_resume: bool = False) -> None:
     """
     from wbsr.checks import check_options
 
-    check_options(opt, is_train=command == "train", auto_resume=auto_resume)
+    check_options(opt, command == "train", auto_resume, allow_unknown)
 
 
-def _peek(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments that the checks need; whatever is wrong with the others is for BasicSR's parser to say."""
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("-opt")
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--auto_resume", action="store_true")
-    parser.add_argument("--force_yml", nargs="+")
-    try:
-        return parser.parse_known_args(list(argv))[0]
-    except argparse.ArgumentError:
-        return argparse.Namespace(opt=None, help=True, auto_resume=False, force_yml=None)
+def parser(command: str) -> argparse.ArgumentParser:
+    """BasicSR's arguments, which it parses once more, and ours."""
+    made = argparse.ArgumentParser(
+        prog=f"wbsr {command}",
+        description=f"Check an option file and run BasicSR's {'training' if command == 'train' else 'test'}.",
+        allow_abbrev=False,
+    )
+    made.add_argument("-opt", required=True, metavar="FILE", help="the option file; `wbsr options` lists what ships")
+    made.add_argument(
+        "--force_yml", nargs="+", metavar="KEY=VALUE", help="change values, such as train:total_iter=1000"
+    )
+    made.add_argument(ALLOW_UNKNOWN, action="store_true", help="warn of keys that nobody reads, and go on")
+    made.add_argument("--auto_resume", action="store_true", help="go on from the experiment's newest state (train)")
+    made.add_argument("--debug", action="store_true", help="a short run with frequent logs")
+    made.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help="of several processes")
+    made.add_argument("--local_rank", type=int, default=0, help="set by launchers")
+    return made

@@ -18,6 +18,7 @@ from wbsr_arch import backbone as backbones
 from wbsr_arch.classifier import PatchClassifier
 from wbsr_arch.cost import count_flops
 from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_arch.padding import round_up
 from wbsr_arch.subnet import Subnet
 
 
@@ -97,9 +98,9 @@ class ClassSR(DynamicNetwork):
         """A branch's weights by name; see `DynamicNetwork`."""
         return dict(self.branches[self.subnets.index(self._known(subnet))].state_dict())
 
-    def options(self, subnet: Subnet | None = None) -> dict[str, Any]:
+    def options(self, subnet: Subnet | None = None, multiple: int = 1) -> dict[str, Any]:
         """A branch's BasicSR options; see `DynamicNetwork`."""
-        return {**copy.deepcopy(self._options), self._width_arg: self._known(subnet).width}
+        return {**copy.deepcopy(self._options), self._width_arg: round_up(self._known(subnet).width, multiple)}
 
     def _mix(self, x: Tensor) -> tuple[Tensor, Tensor]:
         probabilities = self.classifier(x).softmax(1)

@@ -54,8 +54,9 @@ class DynamicNetwork(nn.Module):
         """The subnet's weights by the names that they have in its extracted network: views, not copies."""
         raise NotImplementedError
 
-    def options(self, subnet: Subnet | None = None) -> dict[str, Any]:
-        """The BasicSR options by which `build_network` builds the subnet, or the full network, on its own."""
+    def options(self, subnet: Subnet | None = None, multiple: int = 1) -> dict[str, Any]:
+        """The BasicSR options by which `build_network` builds the subnet, or the full network, on its own, its width
+        rounded up to a multiple of `multiple`."""
         raise NotImplementedError
 
     def share(self, subnet: Subnet) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from wbsr_arch import backbone as backbones
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.family import build_family
+from wbsr_arch.padding import round_up
 from wbsr_arch.skeleton import Slot
 from wbsr_arch.subnet import Subnet
 
@@ -108,10 +109,10 @@ class Supernet(DynamicNetwork):
         network.load_state_dict(weights, strict=True, assign=True)
         return network.eval().requires_grad_(False)
 
-    def options(self, subnet: Subnet | None = None) -> dict[str, Any]:
-        """The BasicSR options by which `build_network` builds the subnet, or the full network, on its own."""
+    def options(self, subnet: Subnet | None = None, multiple: int = 1) -> dict[str, Any]:
+        """BasicSR options of a subnet; see `DynamicNetwork`."""
         subnet = subnet or self.full
-        arguments = {self._width_arg: subnet.width, self._depth_arg: subnet.depth}
+        arguments = {self._width_arg: round_up(subnet.width, multiple), self._depth_arg: subnet.depth}
         return {**copy.deepcopy(self._options), **arguments}
 
     def train(self, mode: bool = True) -> Supernet:

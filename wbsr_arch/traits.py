@@ -38,16 +38,17 @@ def reach(network: nn.Module, in_channels: int = 3) -> int | None:
 
 
 @torch.no_grad()
-def half_error(network: nn.Module, precision: str, in_channels: int = 3) -> float:
+def half_error(network: nn.Module, precision: str, in_channels: int = 3, device: torch.device | str = "cpu") -> float:
     """The mean error that a number format makes, in levels of 255, on random pixels; infinite where it overflows.
 
     Args:
         network: as for `reach`.
         precision: `bf16` or `fp16`.
         in_channels: C.
+        device: where it is tried.
     """
-    network = copy.deepcopy(network).to("cpu", torch.float32).eval()
-    pixels = torch.rand(1, in_channels, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
+    network = copy.deepcopy(network).to(device, torch.float32).eval()
+    pixels = torch.rand(1, in_channels, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(device)
     expected, dtype = network(pixels), dtype_of(precision)
     found = network.to(dtype)(pixels.to(dtype)).float()
     error = float((found - expected).abs().mean() * 255)

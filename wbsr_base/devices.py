@@ -1,4 +1,4 @@
-"""The device that a command runs on, by the name that its user gives; time as it passes there, and freed memory."""
+"""The device that a command runs on, by the name that its user gives; time as it passes there, and memory."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python, NumPy, torch and OpenCV each have one of their own."""
+    words = ("can't allocate memory", "not enough memory", "Insufficient memory")
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(word in str(error) for word in words)
+
+
 def seconds_at(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
     """The clock's reading once all work given to the device is done: take the difference of two."""
     if device.type == "cuda":
@@ -56,3 +62,10 @@ def keep_freed_blocks() -> bool:
     return mallopt is not None and bool(
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BLOCK) and mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_BLOCK)
     )
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device. Nobody waits until it is there, but what is started on the device after it."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -33,6 +33,31 @@ def beside(target: Path, durable: bool = False) -> Iterator[Path]:
         raise
 
 
+def sweep(folder: Path) -> list[Path]:
+    """Remove what killed processes have left of files that `beside` was writing in a folder; those of others stay.
+
+    Returns:
+        The paths of what was removed.
+    """
+    removed = []
+    for path in folder.glob(f".*{PART}") if folder.is_dir() else ():
+        process = path.name.removesuffix(PART).rpartition(".")[2]
+        if process.isdecimal() and not _runs(int(process)):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's, or no such question on this system
+        return True
+    return process != os.getpid()
+
+
 def write_whole(target: Path, content: bytes | memoryview | str, durable: bool = False) -> None:
     """Write a file whole or not at all, text in UTF-8; arguments and errors as for `beside`."""
     with beside(target, durable) as path:

@@ -104,7 +104,8 @@ def add_arguments(
         cls: the dataclass.
         flags: by field, another flag, such as {"self_ensemble": "--ensemble"}.
         leave_out: fields that become no arguments.
-        optional: whether all may be left out, without a default: None says that one was not given.
+        optional: whether all may be left out, without a default: None says that one was not given. Switches have a
+            `--no-…` beside them then.
 
     Raises:
         ValueError: `flags` or `leave_out` names no field.
@@ -119,12 +120,16 @@ def add_arguments(
         if name in leave_out:
             continue
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        given: dict[str, Any]
         text, dashed = texts.get(name, "").replace("%", "%%"), name.replace("_", "-")
-        if hints[name] is bool:
+        if hints[name] is bool and optional:
+            flag = f"--{dashed}"
+            given = {"action": argparse.BooleanOptionalAction, "default": None}
+        elif hints[name] is bool:
             is_on = default is True
             flag, kind = (f"--no-{dashed}", "store_false") if is_on else (f"--{dashed}", "store_true")
             text += " (default: on; this turns it off)" if is_on else ""
-            given: dict[str, Any] = {"action": kind}
+            given = {"action": kind}
         else:
             flag, given = f"--{dashed}", _kind_of_argument(hints[name], f"{cls.__name__}.{name}")
             if optional:

@@ -8,15 +8,17 @@ FollowsTraining       a training set learns what the model makes of its patches
 AddsToCheckpoint      a model says more in its network files than weights
 AddsToTrainingState   a model, or a training set, says more in the training state
 ChecksOptions         a registered class checks its block of an option file
+DeclaresOptions       a registered class says which keys it reads
 NeedsLR               a loss looks at the LR image
 DrawsAtRandom         a loss draws random numbers
+KeepsState            a loss has a state that a resumed training goes on with
 ChecksLater           a loss notes what goes wrong, and says so when it is asked
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -143,6 +145,19 @@ class ChecksOptions(Protocol):
 
 
 @runtime_checkable
+class DeclaresOptions(Protocol):
+    """A registered class that says which keys of an option file it reads, where its source does not show it.
+
+    `wbsr train` and `wbsr test` refuse keys that nobody reads. They find what a class reads in its source
+    (`opt["key"]`, `opt.get("key")`); a class that hides it, say by `Settings(**opt)`, may declare it.
+    """
+
+    option_keys: ClassVar[Mapping[str, Collection[str]]]
+    """By the place of a block its further keys: for a data set `{"": ("my_key",)}`, the block of the set itself; for a
+    model `{"": …, "train": …, "val": …}`, the file itself and blocks of it."""
+
+
+@runtime_checkable
 class NeedsLR(Protocol):
     """A loss that may look at the LR image.
 
@@ -162,6 +177,19 @@ class DrawsAtRandom(Protocol):
     @property
     def draws(self) -> bool:
         """Whether it does, with the options it has."""
+        ...
+
+
+@runtime_checkable
+class KeepsState(Protocol):
+    """A loss whose next value depends on more than its input, such as on draws of its own."""
+
+    def training_state(self) -> Mapping[str, Any]:
+        """What it goes on with: plain types and tensors. `compat/saving.py` calls it for each training state."""
+        ...
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `training_state` gave; an empty one leaves it as it is. `hooks/resuming.py` calls it."""
         ...
 
 

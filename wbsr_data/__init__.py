@@ -1,15 +1,15 @@
 """Difficulty of patches, and hierarchical equalization sampling (paper, section 3.2).
 
     gradient, edge, bilinear     scores of patches
+    flatness                     where nothing happens
     difficulty                   classes by score, and how often each is drawn
     patch_index, index_cache     all candidates of a set of images, and that on disk
     samplings, draws, sampler    shares of the classes; which candidate a draw takes; which draws a rank takes
     crop                         what a draw cuts, and how it turns it
     reader, image_cache, pair_images     the pixels behind it
     resident_*                   all pixels in memory, and batches as one gather there
-    hes_options, hes_dataset     `HESPairedImageDataset`
-    dda/, dda_dataset            `DDAPairedImageDataset`
-    training_sets                what their options say of them
+    hes/                         `HESPairedImageDataset`, and its block
+    dda/                         `DDAPairedImageDataset`
     sources, preparation/        from a folder of HR images to pairs
     workers                      work shared out among processes
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wbsr_data.draws import DrawPlan
     from wbsr_data.edge import edge_score
     from wbsr_data.gradient import gradient_score, gradient_vector, patch_positions
-    from wbsr_data.hes_dataset import HESPairedImageDataset
+    from wbsr_data.hes.dataset import HESPairedImageDataset
     from wbsr_data.patch_index import IndexSettings, PatchIndex
     from wbsr_data.preparation import prepare
     from wbsr_data.preparation.recipe import Recipe
@@ -66,7 +66,7 @@ _HOMES = {
     "wbsr_data.draws": ["DrawPlan"],
     "wbsr_data.edge": ["edge_score"],
     "wbsr_data.gradient": ["gradient_score", "gradient_vector", "patch_positions"],
-    "wbsr_data.hes_dataset": ["HESPairedImageDataset"],
+    "wbsr_data.hes.dataset": ["HESPairedImageDataset"],
     "wbsr_data.patch_index": ["IndexSettings", "PatchIndex"],
     "wbsr_data.preparation": ["prepare"],
     "wbsr_data.preparation.recipe": ["Recipe"],

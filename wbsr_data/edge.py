@@ -50,10 +50,11 @@ def edge_score(x: Tensor, patch_size: int, stride: int | None = None) -> Tensor:
 def _reflected(values: Tensor, patch_size: int, stride: int | None, dim: int) -> Tensor:
     """Cut a dimension into patches, each with its reflected border: (..., L, ...) -> (..., n, size + 2, ...)."""
     length = values.shape[dim]
-    starts = patch_positions(length, patch_size, patch_size if stride is None else stride)
+    starts = patch_positions(length, patch_size, patch_size if stride is None else stride, values.device)
     size = min(patch_size, length)
-    inside = torch.tensor([min(1, size - 1), *range(size), max(size - 2, 0)])
-    places = (starts[:, None] + inside).flatten().to(values.device)
+    inside = torch.arange(-1, size + 1, device=values.device).abs_()  # -1 is reflected to 1, and `size` to size - 2
+    inside = (size - 1) - ((size - 1) - inside).abs_()
+    places = (starts[:, None] + inside.clamp_(min=0)).flatten()
     dim %= values.ndim
     shape = (*values.shape[:dim], len(starts), size + 2, *values.shape[dim + 1 :])
     return values.index_select(dim, places).view(shape)

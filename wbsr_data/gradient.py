@@ -30,13 +30,14 @@ _PARTS = {"mean": slice(0, 4, 2), "std": slice(1, 4, 2)}  # of the gradient vect
 Part = Literal["norm", "mean", "std"]
 
 
-def patch_positions(length: int, patch_size: int, stride: int) -> Tensor:
+def patch_positions(length: int, patch_size: int, stride: int, device: torch.device | None = None) -> Tensor:
     """Where patches start along a side: 0, stride, 2·stride, ..., the last one shifted inwards to end with the side.
 
     Args:
         length: the side in pixels.
         patch_size: the patch in pixels; a side no longer than it has the one position 0.
         stride: distance between neighbours in pixels.
+        device: where the result lies, made there; None is the CPU.
 
     Returns:
         int64 (n,), increasing.
@@ -48,8 +49,7 @@ def patch_positions(length: int, patch_size: int, stride: int) -> Tensor:
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     last = max(length - patch_size, 0)
-    positions = torch.arange(0, last + 1, stride)
-    return positions if int(positions[-1]) == last else torch.cat([positions, torch.tensor([last])])
+    return torch.arange(0, last + stride, stride, device=device).clamp_(max=last)
 
 
 def gradient_score(x: Tensor, patch_size: int, stride: int | None = None, part: Part = "norm") -> Tensor:
@@ -74,8 +74,9 @@ def gradient_score(x: Tensor, patch_size: int, stride: int | None = None, part: 
     if part != "norm":
         raise ValueError(f"part must be one of norm, {', '.join(_PARTS)}, got {part!r}")
     luma = to_luma(x)
-    horizontal = _box_mean(torch.diff(luma, dim=-1).square_(), luma, patch_size, stride, dim=-1)
-    vertical = _box_mean(torch.diff(luma, dim=-2).square_(), luma, patch_size, stride, dim=-2)
+    places = _places(luma, patch_size, stride)
+    horizontal = _box_mean(torch.diff(luma, dim=-1).square_(), luma, patch_size, places, dim=-1)
+    vertical = _box_mean(torch.diff(luma, dim=-2).square_(), luma, patch_size, places, dim=-2)
     return (horizontal + vertical).sqrt_().float()
 
 
@@ -94,11 +95,12 @@ def gradient_vector(x: Tensor, patch_size: int, stride: int | None = None) -> Te
         ValueError, TypeError: as for `gradient_score`.
     """
     luma = to_luma(x)
+    places = _places(luma, patch_size, stride)
     parts = []
     for dim in (-1, -2):
         gradient = torch.diff(luma, dim=dim).abs_()
-        mean = _box_mean(gradient, luma, patch_size, stride, dim)
-        energy = _box_mean(gradient.square(), luma, patch_size, stride, dim)
+        mean = _box_mean(gradient, luma, patch_size, places, dim)
+        energy = _box_mean(gradient.square(), luma, patch_size, places, dim)
         parts += [mean, (energy - mean.square()).clamp_(min=0).sqrt_()]
     return torch.stack(parts, dim=-1).float()
 
@@ -118,12 +120,16 @@ def to_luma(x: Tensor) -> Tensor:
     return luma.mul(_LEVELS).round_().div_(_LEVELS)
 
 
-def _box_mean(values: Tensor, luma: Tensor, patch_size: int, stride: int | None, dim: int) -> Tensor:
-    """Mean of the gradient values of direction `dim` in each patch: (..., H', W') -> (..., rows, cols)."""
-    height, width = luma.shape[-2:]
+def _places(luma: Tensor, patch_size: int, stride: int | None) -> tuple[Tensor, Tensor]:
+    """Where patches start along the height and along the width, on the device of `luma`."""
     step = patch_size if stride is None else stride
-    rows = patch_positions(height, patch_size, step).to(luma.device)
-    cols = patch_positions(width, patch_size, step).to(luma.device)
+    rows, cols = (patch_positions(side, patch_size, step, luma.device) for side in luma.shape[-2:])
+    return rows, cols
+
+
+def _box_mean(values: Tensor, luma: Tensor, patch_size: int, places: tuple[Tensor, Tensor], dim: int) -> Tensor:
+    """Mean of the gradient values of direction `dim` in each patch: (..., H', W') -> (..., rows, cols)."""
+    (height, width), (rows, cols) = luma.shape[-2:], places
     box_h = min(patch_size, height) - (dim == -2)
     box_w = min(patch_size, width) - (dim == -1)
     if box_h == 0 or box_w == 0:
@@ -134,8 +140,8 @@ def _box_mean(values: Tensor, luma: Tensor, patch_size: int, stride: int | None,
 
 def window_sums(values: Tensor, starts: Tensor, size: int, dim: int) -> Tensor:
     """Sums over the windows [start, start + size) along `dim`, through one running sum."""
-    running = values.cumsum(dim)
-    upper = running.index_select(dim, starts + (size - 1))
-    lower = running.index_select(dim, (starts - 1).clamp_(min=0))
-    at_start = (starts == 0).view(-1, *([1] * (-1 - dim)))
-    return upper - lower.masked_fill_(at_start, 0.0)
+    shape = list(values.shape)
+    shape[dim] += 1
+    running = values.new_zeros(shape)
+    torch.cumsum(values, dim, out=running.narrow(dim, 1, values.shape[dim]))
+    return running.index_select(dim, starts + size) - running.index_select(dim, starts)

@@ -17,9 +17,10 @@ with Adam it is `weight_decay: 2λ` in `optim_g` (which adds weight_decay · θ 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -167,6 +168,18 @@ class BDLoss(nn.Module):
         self.noted.zero_()
         if noted[0]:
             blame(noted)
+
+    def training_state(self) -> dict[str, Any]:
+        """Where the draws of `monte_carlo` are; empty for the other forms, which draw nothing."""
+        if self.mixture is not None:
+            return {}
+        return {"generator": self.generator.get_state(), "device": self.generator.device.type}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on with the draws of a training state; on another kind of device they begin anew."""
+        if state and (state["device"] == "cpu" or torch.cuda.is_available()):
+            self.generator = torch.Generator(state["device"])
+            self.generator.set_state(state["generator"].cpu())
 
     def extra_repr(self) -> str:
         """What `print` shows."""

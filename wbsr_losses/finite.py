@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from wbsr_base.errors import NotFiniteError
+
 NOTES = 6  # the loss is not finite; how many numbers of prediction, target, weight are not; Σ weight = 0; max |ŷ|
 
 
@@ -28,16 +30,16 @@ def blame(noted: Sequence[float]) -> None:
     """Raise the error that names the culprit, from the numbers of `notes`.
 
     Raises:
-        ValueError: always.
+        NotFiniteError: always.
     """
     _, *counts, weightless, largest = noted
     for name, count in zip(("prediction", "target", "weight"), counts, strict=True):
         if count:
             remedy = "check the HR images" if name == "target" else "lower the learning rate or clip the gradient"
-            raise ValueError(f"the {name} must be finite, got {count:.0f} values of NaN or infinity: {remedy}")
+            raise NotFiniteError(f"the {name} must be finite, got {count:.0f} values of NaN or infinity: {remedy}")
     if weightless:
-        raise ValueError("the weight must not sum to 0, which reduction mean divides by: leave out such a batch")
-    raise ValueError(
+        raise NotFiniteError("the weight must not sum to 0, which reduction mean divides by: leave out such a batch")
+    raise NotFiniteError(
         f"the loss is not finite, with predictions up to {largest:.3g} where 0-1 is meant: training has diverged, "
         "lower the learning rate"
     )

@@ -35,6 +35,8 @@ class BDLossOptions:
     def __post_init__(self) -> None:
         if not math.isfinite(self.loss_weight):
             raise ValueError(f"loss_weight must be finite, got {self.loss_weight}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {self.seed}")
         self._check_mixture()
         if not LEAST_SIGMA <= self.noise_sigma < math.inf:
             raise ValueError(f"noise_sigma must be a number of at least {LEAST_SIGMA}, got {self.noise_sigma}")

@@ -61,10 +61,13 @@ def test_an_unknown_type_is_told_with_the_nearest_name(capsys):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (None, "does not exist"),
-        (b"half a file", "does not load into Linear"),
-        ({"other": {}}, "'params'"),
-        ({"params": nn.Conv2d(1, 1, 3).state_dict()}, "size mismatch"),
+        (None, "there is no such file"),
+        (b"half a file", "can't be read as a checkpoint"),
+        ({"other": {}}, r"hold none of this network's weights, such as weight: its keys are other \(0 entries\)"),
+        (
+            {"params": nn.Conv2d(1, 1, 3).state_dict()},
+            r"than Linear, .*: weight is \(1, 1, 3, 3\) there and \(2, 2\) here",
+        ),
     ],
 )
 def test_a_network_file_that_does_not_fit_is_named(content, reason, tmp_path):

@@ -25,6 +25,8 @@ TAKES_PART = {
         "Supernet",
         "WBSRModel",
     },
+    "DeclaresOptions": set(),
+    "KeepsState": {"BDLoss"},
     "NeedsLR": {"BDLoss"},
     "DrawsAtRandom": {"BDLoss"},
 }

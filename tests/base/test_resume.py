@@ -122,3 +122,9 @@ def test_a_killed_training_goes_on_where_it_was_saved(images, options, write_opt
     assert (rates["15"], rates["16"]) == ("2.000e-04", "1.000e-04")  # the milestone after 15 is kept
     assert (tmp_path / "experiments/tiny/models/net_g_latest.pth").is_file()
     assert "psnr" in output
+
+
+def test_a_state_whose_network_is_no_number_is_passed_over(resume, experiment, caplog):
+    torch.save({"params": {"a": torch.tensor([1.0, float("nan")])}}, experiment / "models" / "net_g_10.pth")
+    assert resume()[0]["iter"] == 5
+    assert "net_g_10.pth: a holds what is no finite number" in caplog.text

@@ -127,3 +127,16 @@ def test_kill_during_a_save_leaves_the_previous_checkpoint_readable(tmp_path, st
     saved = torch.load(tmp_path / "net_g_latest.pth", weights_only=True)
     assert saved["params"]["weight"].abs().sum() > 0
     assert [path.name for path in tmp_path.glob("*.pth")] == ["net_g_latest.pth"]
+
+
+def test_what_a_kill_leaves_is_swept_and_nothing_else(tmp_path):
+    from wbsr_base.files import sweep
+
+    dead, mine, other = (tmp_path / f".net.pth.{number}.part" for number in (999999999, os.getpid(), 1))
+    for path in (dead, other, tmp_path / ".hidden", tmp_path / "net.pth.3.part", tmp_path / ".x.part"):
+        path.touch()
+    assert sweep(tmp_path) == [dead]
+    assert len(list(tmp_path.iterdir())) == 4
+    assert sweep(tmp_path / "none") == []
+    mine.touch()  # an earlier process had this one's number
+    assert sweep(tmp_path) == [mine]

@@ -226,6 +226,14 @@ def test_the_losses_must_come_and_come_in_time(pairs, options):
         dda(pairs, options, refresh=0)
 
 
+def test_the_epoch_that_basicsr_begins_after_the_end_is_no_error(pairs, options):
+    dataset = DDAPairedImageDataset(options(pairs, {"refresh": REFRESH}))
+    sampler = dataset.training_sampler(**{**PLAN, "total_iterations": 30})
+    for epoch in (0, 40):  # draws long after the 30 iterations, of which no losses will ever come
+        sampler.set_epoch(epoch)
+        next(iter(sampler))
+
+
 def test_options_of_hes_that_it_does_not_have_are_unknown(pairs, options):
     for key in ("sampling", "delta", "hardest"):
         with pytest.raises(ValueError, match=f"datasets:train:hes: unknown key '{key}'"):

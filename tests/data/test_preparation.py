@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import signal
 import time
+import unicodedata
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from wbsr import compat
@@ -21,7 +23,7 @@ from basicsr.utils.matlab_functions import imresize  # noqa: E402
 from wbsr_data.preparation import prepare  # noqa: E402
 from wbsr_data.preparation.recipe import CLASSSR_FACTORS, Recipe  # noqa: E402
 from wbsr_data.preparation.target import Target  # noqa: E402
-from wbsr_data.sources import safe_keys  # noqa: E402
+from wbsr_data.sources import file_keys, safe_keys  # noqa: E402
 
 
 @pytest.fixture
@@ -366,3 +368,115 @@ def test_two_at_once_in_one_folder_are_refused(hr, tmp_path, capfd):
 def test_wrong_settings_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_images_of_a_few_pixels_are_prepared(tmp_path, scale):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    sides = (scale, 2 * scale, 3 * scale + 1)
+    for height in sides:
+        for width in (*sides, 40):
+            cv2.imwrite(str(folder / f"{height}x{width}.png"), noise(height, width))
+    run(folder, tmp_path / "out", (scale,))
+    for path in (tmp_path / "out" / "HR").iterdir():
+        high = read(path)
+        far = scale * -(-40 // scale)
+        periodic = np.pad(high, ((far, far), (far, far), (0, 0)), mode="symmetric")
+        rows, cols = (slice(far // scale, (far + side) // scale) for side in high.shape[:2])
+        expected = bicubic(periodic, scale)[rows, cols]
+        assert np.abs(read(tmp_path / "out" / f"LRx{scale}" / path.name) - expected.astype(int)).max() <= 1
+
+
+def test_what_is_too_small_to_be_rescaled_is_named_and_skipped(hr, tmp_path):
+    cv2.imwrite(str(hr / "tiny.png"), noise(3, 40))
+    recipe = Recipe((2,), rescale=(1.0, 0.7))
+    with pytest.raises(ValueError, match=r"tiny\.png: an image of 3 x 40 pixels is too small to be resized by 0\.7"):
+        run(hr, tmp_path / "out", recipe=recipe)
+    made = run(hr, tmp_path / "out", recipe=recipe, skip_bad=True)
+    assert list(made.skipped) == ["tiny.png"]
+
+
+def test_names_are_kept_but_in_an_lmdb(tmp_path):
+    folder = tmp_path / "names"
+    names = [
+        "ünï.cödé.v2.png",
+        "日本 (1).png",
+        "a+b=c,d&e'f.png",
+        "x/y.z.png",
+        "tab\there.png",
+        'q"u:e?s*t<i>o|n\\s.png',
+    ]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(cv2.imencode(".png", noise(16, 20))[1].tobytes())
+    kept = {"ünï.cödé.v2", "日本_(1)", "a+b=c,d&e'f", "x_y.z", "tab_here", "q_u_e_s_t_i_o_n_s"}
+    made = run(folder, tmp_path / "out")
+    assert set(made.shapes) == kept
+    assert {path.stem for path in (tmp_path / "out" / "LRx2").iterdir()} == kept
+    roots = {"dataroot_gt": str(tmp_path / "out/HR"), "dataroot_lq": str(tmp_path / "out/LRx2")}
+    for meta in (None, str(tmp_path / "out/meta_info.txt")):
+        dataset = PairedImageDataset(
+            {"phase": "val", "scale": 2, **roots, "io_backend": {"type": "disk"}, "meta_info_file": meta}
+        )
+        assert {item["lq_path"].rpartition("/")[2].removesuffix(".png") for item in dataset} == kept
+    packed = run(folder, tmp_path / "lmdb", lmdb=True).shapes
+    assert all(key.isascii() and "." not in key for key in packed)
+
+
+def test_file_keys_are_different_on_every_file_system():
+    names = ["a.png", "A.png", "é.png", "e\u0301.png", "b.png", "b.jpg", f"{'日' * 90}.png", "c.png"]
+    keys = file_keys(names)
+    assert len({unicodedata.normalize("NFC", key).casefold() for key in keys}) == len(names)
+    assert all(len(key.encode()) <= 200 for key in keys)
+    assert keys[-1] == "c"
+    assert file_keys(["\udcff.png"]) == ["_"]  # bytes that are no text
+
+
+def test_linked_folders_count_and_hidden_ones_do_not(hr, tmp_path):
+    (tmp_path / "more").mkdir()
+    cv2.imwrite(str(tmp_path / "more" / "m.png"), noise(20, 20))
+    (hr / "linked").symlink_to(tmp_path / "more", target_is_directory=True)
+    (hr / "round").symlink_to(hr, target_is_directory=True)
+    (hr / "linked.png").symlink_to(tmp_path / "more" / "m.png")
+    (hr / ".thumbnails").mkdir()
+    cv2.imwrite(str(hr / ".thumbnails" / "0.png"), noise(20, 20))
+    assert set(run(hr, tmp_path / "out").shapes) == {"0", "1", "2", "linked", "linked_m"}
+
+
+def test_layouts_that_would_be_misread_are_read_right_or_refused(tmp_path):
+    folder, colour, grey = tmp_path / "kinds", noise(16, 20, dtype=np.uint16), noise(16, 20, 1)
+    folder.mkdir()
+    frames = [Image.fromarray(noise(16, 20, seed=seed)) for seed in range(2)]
+    tifffile.imwrite(folder / "planes.tif", np.moveaxis(colour, 2, 0), photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(folder / "negative.tif", 255 - noise(16, 20, 1), photometric="miniswhite")
+    bad = {
+        "apng.png": lambda path: frames[0].save(path, save_all=True, append_images=frames[1:]),
+        "moving.webp": lambda path: frames[0].save(path, save_all=True, append_images=frames[1:]),
+        "pages.tif": lambda path: frames[0].save(path, save_all=True, append_images=frames[1:]),
+        "clear.png": lambda path: Image.fromarray(grey).save(path, transparency=int(grey[0, 0])),
+        "lab.tif": lambda path: tifffile.imwrite(path, noise(16, 20), photometric="cielab"),
+        "inks.jpg": lambda path: Image.fromarray(noise(16, 20, 4)).convert("RGB").convert("CMYK").save(path),
+        "float.tif": lambda path: tifffile.imwrite(path, noise(16, 20) / np.float32(255), photometric="rgb"),
+    }
+    for name, write in bad.items():
+        write(folder / name)
+    made = run(folder, tmp_path / "out", skip_bad=True)
+    assert set(made.skipped) == set(bad)
+    for name, reason in made.skipped.items():
+        assert reason.startswith(str(folder / name))
+    np.testing.assert_array_equal(read(tmp_path / "out/HR/planes.png")[..., ::-1], (colour / 257).round())
+    np.testing.assert_array_equal(read(tmp_path / "out/HR/negative.png")[..., 0], noise(16, 20, 1))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), cv2.error("OpenCV: (-4:Insufficient memory) Failed to allocate")])
+def test_an_image_that_is_too_large_for_the_memory_is_named(hr, tmp_path, monkeypatch, error):
+    def resize(pixels, factor):
+        if pixels.shape[:2] == (36, 48):
+            raise error
+        return bicubic(pixels, round(1 / factor)) if factor < 1 else pixels
+
+    monkeypatch.setattr("wbsr_data.preparation.recipe.resize", resize)
+    with pytest.raises(ValueError, match=r"1\.png is too large for the memory: cut it up, or lower --workers"):
+        run(hr, tmp_path / "out", (2, 4))
+    assert list(run(hr, tmp_path / "out", (2, 4), skip_bad=True).skipped) == ["1.png"]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-
 from wbsr.checks.spelling import check_spelling
+
 from wbsr_base.hooks.order import own_loader
 from wbsr_data import Crop, Crops, DDAPairedImageDataset, HESPairedImageDataset
 from wbsr_data import resident_filling as filling

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wbsr_data import HESPairedImageDataset
-from wbsr_data.hes_options import HESOptions, parse_hes
+from wbsr_data.hes.options import HESOptions, parse_hes
 from wbsr_data.samplings import SAMPLINGS
 
 

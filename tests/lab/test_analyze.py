@@ -16,7 +16,7 @@ from basicsr.metrics import calculate_psnr  # noqa: E402
 
 from wbsr_arch import Supernet  # noqa: E402
 from wbsr_base.pixels.bicubic import resize  # noqa: E402
-from wbsr_data.hes_options import HESOptions  # noqa: E402
+from wbsr_data.hes.options import HESOptions  # noqa: E402
 from wbsr_lab.analyze import imbalance, quality  # noqa: E402
 from wbsr_lab.analyze.pairs import FolderPairs  # noqa: E402
 from wbsr_models import DynamicUpscaler, Profile  # noqa: E402

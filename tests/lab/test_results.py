@@ -98,6 +98,14 @@ def test_the_papers_figures_stand_beside_the_sets_that_it_tested(write, capsys):
     assert "paper: PSNR" not in capsys.readouterr().out.split("## Dynamic")[0]
 
 
+def test_every_policy_stands_beside_its_own_full_network(write, capsys):
+    rows = [row(name, 31.5, 0.5) for name in ("arm 0.5", "classsr", "full", "w16d2", "bicubic")]
+    assert cli.main(["results", str(write(rows=[*rows, row("dense", 32.0, 1)]))]) == 0
+    beside = capsys.readouterr().out.split("## Dynamic")[1]
+    assert re.findall(r"^\| small_x4, `(.*)` \|", beside, re.M) == ["arm 0.5", "classsr"]
+    assert cells(beside, "small_x4, `arm 0.5`") == ["Set5", "-0.500", "50.0"]
+
+
 def test_files_that_hold_no_comparison_are_refused(write, tmp_path, capsys):
     assert cli.main(["results", str(tmp_path / "none.json")]) == 2
     assert "none.json: there is no such file; `wbsr test` writes" in capsys.readouterr().err

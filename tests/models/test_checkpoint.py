@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from wbsr_arch import Supernet
+from wbsr_base.weights.files import read_weights
 from wbsr_models import Profile
 from wbsr_models.checkpoints.loading import load_supernet
-from wbsr_models.checkpoints.metadata import VERSION, Metadata, load_checkpoint, read_metadata
+from wbsr_models.checkpoints.metadata import VERSION, Metadata, read_metadata
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 NETWORK = {"type": "Supernet", "backbone": BACKBONE, "widths": (4, 8), "depths": (1, 2)}
@@ -89,9 +90,9 @@ def test_a_damaged_file_is_refused(tmp_path):
     for content in (whole[:-500], whole[:100], b"", b"not a pickle", b"\x80\x02."):  # the last: IndexError in torch
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"net.pth can't be read as a checkpoint: damaged, or another kind of fi"):
-            load_checkpoint(path)
+            read_weights(path)
     with pytest.raises(FileNotFoundError, match="there is no such file"):
-        load_checkpoint(tmp_path / "none.pth")
+        read_weights(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize(

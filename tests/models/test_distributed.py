@@ -41,9 +41,13 @@ class Noting:
         super().optimize_parameters(current_iter)
         note(self, iteration=current_iter, patches=patches, weights=digest(self.supernet.parameters()), **self.drawn())
 
+    def _log_validation_metric_values(self, *arguments):
+        self.images = len(self._run.reports)
+        super()._log_validation_metric_values(*arguments)
+
     def validation(self, *arguments):
         super().validation(*arguments)
-        note(self, metrics=self.metric_results, images=len(self.reports))
+        note(self, metrics=self.metric_results, images=self.images)
 
 class WBSRSpy(Noting, wbsr_model.WBSRModel):
     def drawn(self):

@@ -8,12 +8,18 @@ import pytest
 from wbsr_arch import Subnet
 from wbsr_models import Profile, Routing
 from wbsr_models.routing.by_budget import Budget
+from wbsr_models.routing.edge_table import EdgeTable
 from wbsr_models.routing.equations import route_by_allocation, route_by_class, route_by_cost
 from wbsr_models.routing.policies import POLICIES, asked_by, make_policy, option_names, with_budget
 
 SUBNETS = [Subnet(4, 1), Subnet(4, 2), Subnet(8, 2)]
 COSTS = [0.2, 0.5, 1.0]
-KNOWN = Profile(8, (0.1, 0.2, 0.3), ((4.0, 3.9, 3.8), (8.0, 4.0, 3.9), (8.0, 7.0, 2.0), (9.0, 8.0, 1.0)))
+KNOWN = Profile(
+    8,
+    (0.1, 0.2, 0.3),
+    ((4.0, 3.9, 3.8), (8.0, 4.0, 3.9), (8.0, 7.0, 2.0), (9.0, 8.0, 1.0)),
+    edge_table=EdgeTable((), ((30.0, 31.0, 32.0, 33.0),)),
+)
 
 
 def test_equation_15_by_hand():
@@ -70,6 +76,18 @@ def test_the_paper_orders_subnets_by_the_cost_that_counts():
     assert Routing("paper").chooser(SUBNETS, [0.5, 0.2, 1.0], KNOWN)(scores).tolist() == [[1, 2]]
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (Profile(8, KNOWN.thresholds), KNOWN),
+        (Profile(8, (0.1, 0.2)), Profile(8, (0.1, 0.2), edge_table=KNOWN.edge_table)),
+        (Profile(16, KNOWN.thresholds), Profile(16, KNOWN.thresholds)),
+    ],
+)
+def test_tables_hold_for_the_patches_and_classes_that_they_were_measured_on(own, expected):
+    assert own.with_tables(KNOWN) == expected
+
+
 def test_without_an_error_table_a_budget_is_still_kept():
     policy = Routing("budget", 0.6).chooser(SUBNETS, COSTS, Profile(8, KNOWN.thresholds))
     choice = policy(np.random.default_rng(0).random((12, 12)).astype(np.float32) / 2)
@@ -95,7 +113,7 @@ def test_a_budget_over_a_set_gives_harder_images_more_and_holds_on_average():
         (
             "budgte",
             {"budget": 0.5},
-            "routing must be one of paper, eq16, budget, arm, classsr, full, or a subnet such as w36d4, got 'budgte'",
+            f"routing must be one of {', '.join(POLICIES)}, or a subnet such as w36d4, got 'budgte'",
         ),
         ("budget", {}, "routing `budget` needs budget: the mean cost, as a share of the full network's, in .*0.6"),
         ("paper", {"budget": 0.5}, "routing `paper` takes no budget, got 0.5: use routing `budget`"),

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wbsr_arch import ClassSR, Subnet, Supernet
+from wbsr_losses.mixture import GaussianMixture
 from wbsr_models import ClassSRModel, WBSRModel
 from wbsr_models.training.classsr_losses import average_loss, class_loss
 from wbsr_models.training.compute import Compute, ComputeOptions
@@ -247,6 +248,24 @@ def test_a_step_reads_nothing_on_the_host_before_its_losses_are_logged(train):
         losses = model.get_current_log()
     assert reads(operators, methods) == {"tolist": 1}
     assert {type(value) for value in losses.values()} == {float}
+
+
+def test_neither_does_one_with_bdloss_whose_errors_come_with_the_log(tmp_path):
+    covariances = 0.01 * torch.eye(3).expand(2, 3, 3)
+    GaussianMixture([0.5, 0.5], torch.tensor([[0.2] * 3, [0.7] * 3]), covariances).save(tmp_path / "mixture.json")
+    loss = {"type": "BDLoss", "mixture": str(tmp_path / "mixture.json")}
+    model = WBSRModel(options(SUPERNET, optim_g={"type": "Adam", "lr": 0.002, "fused": True}, pixel_opt=loss))
+    model.cri_pix.deferred = True  # as on a GPU
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    broken = batch(2)
+    broken["gt"][0, 0, 0, 0] = torch.nan
+    with Operators() as operators, Methods() as methods:
+        model.feed_data(broken)
+        model.optimize_parameters(2)
+    assert reads(operators, methods) == {}
+    with pytest.raises(ValueError, match="the target must be finite, got 1 values of NaN or infinity"):
+        model.get_current_log()
 
 
 @pytest.mark.parametrize("stage", ["classifier", "joint"])

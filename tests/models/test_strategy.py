@@ -1,6 +1,7 @@
 """Which subnets a step trains: the same on every rank, and as often as asked."""
 
 from collections import Counter
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from wbsr_arch import Subnet
 from wbsr_base.options import parse
 from wbsr_models.training.strategy import StrategyOptions, draw_subnets
+
+KNOWN = get_args(get_type_hints(StrategyOptions)["strategy"])
 
 COSTS = {Subnet(width, depth): width * width * depth for width, depth in ((4, 1), (4, 2), (8, 1), (8, 2), (8, 4))}
 SUBNETS = list(COSTS)
@@ -64,7 +67,7 @@ def test_the_full_network_may_train_alone_at_first(strategy):
     [
         ({"random_subnets": -1}, "train:supernet: random_subnets must be at least 0, got -1"),
         ({"strategy": "random", "random_subnets": 2}, "strategy `sandwich`, got 2 with `random`: set strategy:"),
-        ({"strategy": "sandwhich"}, "train:supernet:strategy must be one of random, sandwich, all, got 'sandwhich'"),
+        ({"strategy": "sandwhich"}, f"train:supernet:strategy must be one of {', '.join(KNOWN)}, got 'sandwhich'"),
         ({"power": float("inf")}, "power must be a finite number"),
         ({"full_first": 1.0}, r"full_first must be in \[0, 1\), got 1.0"),
         ({"distillation": -0.5}, "distillation must be at least 0, got -0.5"),

@@ -8,11 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_networks import Bicubic, Nearest, OneNetwork, Pixelwise
 from torch import nn
-from torch.nn import functional as F
 
 from wbsr_arch import Supernet
-from wbsr_arch.cost import count_flops
 from wbsr_base.devices import keep_freed_blocks
 from wbsr_models import EngineSettings
 from wbsr_models.inference.memory import MEGABYTE, Memory, bytes_per_pixel
@@ -31,44 +30,6 @@ def supernet() -> Supernet:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Supernet(BACKBONE, widths=[4, 8], depths=[1, 2]).eval()
-
-
-class Nearest(nn.Module):
-    def forward(self, x):
-        return F.interpolate(x, scale_factor=2, mode="nearest")
-
-
-class Bicubic(nn.Module):
-    """Reads two pixels to each side."""
-
-    def forward(self, x):
-        return F.interpolate(x, scale_factor=2, mode="bicubic")
-
-
-class Pixelwise(nn.Module):
-    """A purely local network with weights: 1 x 1 convolutions and a pixel shuffle."""
-
-    def __init__(self):
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            self.body = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 12, 1), nn.PixelShuffle(2))
-
-    def forward(self, x):
-        return self.body(x)
-
-
-class OneNetwork:
-    """Stands in for a supernet whose subnets are all the same network."""
-
-    scale, subnets, full, in_channels = 2, (0, 1, 2, 3), 3, 3
-
-    def __init__(self, network):
-        self.network = network
-        self.flops = dict.fromkeys(self.subnets, count_flops(network))
-
-    def extract(self, subnet=None):
-        return self.network
 
 
 def random_plan(height, width, patch=16, halo=2, max_tile=64, seed=0):
@@ -188,9 +149,18 @@ def test_a_self_ensemble_of_a_network_without_direction_changes_nothing():
 def test_compiling_is_passed_on(supernet, monkeypatch):
     asked = []
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append(options))
-    runner_of(supernet, compile=True).pool.network(0)
+    pool = runner_of(supernet, capture="compile").pool
+    assert [pool.network(0), pool.network(0)] == [pool.network(0)] * 2
     runner_of(supernet).pool.network(0)
     assert asked == [{"dynamic": True}]
+
+
+def test_compiling_is_announced_once(supernet, monkeypatch, caplog):
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: None)
+    pool = runner_of(supernet, capture="compile").pool
+    for number in (0, 1, 0):
+        pool.network(number)
+    assert [record.getMessage()[:28] for record in caplog.records] == ["torch compiles each network "]
 
 
 def test_a_network_is_extracted_once(supernet):
@@ -241,7 +211,8 @@ def test_by_default_a_large_image_only_makes_the_canvas_larger(supernet):
         ({"batch_pixels": 0}, "batch_pixels must be at least 1, got 0"),
         ({"halo": -1}, "halo must be at least 0, got -1"),
         ({"max_tile": 0}, "max_tile must be at least 1, got 0"),
-        ({"plan": "windows"}, "plan must be one of tiles, dense, got 'windows'"),
+        ({"plan": "fast"}, "plan must be one of auto, tiles, windows, dense, got 'fast'"),
+        ({"capture": "on"}, "capture must be one of auto, none, graphs, compile, got 'on'"),
     ],
 )
 def test_bad_settings_are_refused(change, message):

@@ -243,4 +243,4 @@ def test_a_trained_checkpoint_is_tested_from_its_file_alone(folder):
     process = start(folder, "test", "-opt", "other.yml")
     message = process.communicate(timeout=200)[0]
     assert process.returncode == 2
-    assert "are of another architecture than network_g: they lack body.2." in message
+    assert "are of another architecture than Supernet, or of other settings of it: they lack body.2." in message

@@ -233,7 +233,7 @@ def test_grey_images_are_run_by_trimmed_networks():
     assert runner.pool.head(0).stages
 
 
-@pytest.mark.parametrize("change", [{"compile": True}, {"self_ensemble": True}])
+@pytest.mark.parametrize("change", [{"capture": "compile"}, {"self_ensemble": True}])
 def test_compiled_networks_and_self_ensembles_run_whole(supernet, monkeypatch, change):
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: None)
     assert NetworkPool(supernet, EngineSettings(**change)).head(1) == Head()
@@ -248,7 +248,7 @@ def test_trimmed_networks_run_in_half_precision(supernet):
 
 def test_the_report_counts_what_trimmed_networks_compute(supernet):
     """An image of one patch by two: both tiles have 3 pixels of halo on one side."""
-    upscaler = DynamicUpscaler(supernet, 16, "full", EngineSettings(halo=3, max_tile=16))
+    upscaler = DynamicUpscaler(supernet, 16, "full", EngineSettings(plan="tiles", halo=3, max_tile=16))
     _, report = upscaler(torch.rand(3, 16, 32))
     head = find_head(supernet.extract())
     pixels = sum(share * 2 * 16 * (16 + min(margin, 3)) for margin, share in head.parts.items())

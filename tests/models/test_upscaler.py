@@ -1,5 +1,6 @@
 """Dynamic inference writes every pixel once, at the right place, by the right subnet, for every image size."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,12 @@ from torch.nn import functional as F
 from wbsr_arch import Subnet, Supernet
 from wbsr_models import DynamicUpscaler, EngineSettings, Profile, Routing
 from wbsr_models.checkpoints.metadata import Metadata
-from wbsr_models.inference import costs
+from wbsr_models.inference import upscaler as upscaler_module
+from wbsr_models.inference.costs import SIDES, CostModel
+from wbsr_models.inference.curve import Curve
 from wbsr_models.inference.tiling import plan_tiles
 from wbsr_models.routing.by_budget import _warn_once
+from wbsr_models.routing.policies import POLICIES
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 KNOWN = Profile(16, (0.1, 0.2, 0.3))
@@ -143,16 +147,44 @@ def test_a_budget_out_of_range_is_refused(supernet, budget, message):
         DynamicUpscaler(supernet, Profile(16, (0.1,), ((1.0,) * 4,) * 2))(torch.rand(3, 8, 8), budget)
 
 
+def timed(monkeypatch, per_pixel, per_call=0.0):
+    """Seconds of calls that were measured, as if."""
+    curves = tuple(Curve.line(per_call, each) for each in per_pixel)
+    costs = CostModel(curves, curves, dict.fromkeys(SIDES, curves), (0.0,) * len(curves), measured=True)
+    monkeypatch.setattr(upscaler_module, "measured_costs", lambda *arguments: costs)
+
+
 def test_a_budget_can_count_time_instead_of_flops(supernet, monkeypatch):
-    monkeypatch.setattr(costs, "measured_seconds", lambda network, device, precision: (3.0, 1.0, 4.0, 10.0))
+    timed(monkeypatch, (3.0, 1.0, 4.0, 10.0))
     x = torch.rand(3, 160, 180) * torch.linspace(0, 1, 180)
     routing = Routing("budget", 0.45, cost="latency")
-    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing)
+    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing, EngineSettings(halo=0))
     assert upscaler.cost_shares == (0.3, 0.1, 0.4, 1.0)
     _, report = upscaler(x)
-    assert 0.99 * 0.45 <= report.cost_share <= 0.45
+    assert 0.98 * 0.45 <= report.cost_share <= 0.45
     assert report.cost_share == pytest.approx(np.array(upscaler.cost_shares)[report.choice].mean())
     assert 0 not in report.choice  # subnet 1 is faster and, by the table, better
+
+
+@pytest.mark.parametrize("plan", ["auto", "tiles", "windows"])
+@pytest.mark.parametrize("budget", [0.3, 0.6, 0.9])
+def test_a_budget_in_time_pays_for_halos_and_calls(supernet, monkeypatch, plan, budget):
+    timed(monkeypatch, (1.0, 3.0, 4.0, 10.0), per_call=500.0)
+    x = torch.rand(3, 160, 180) * torch.linspace(0, 1, 180) ** 2
+    routing, settings = Routing("budget", budget, cost="latency"), EngineSettings(plan=plan)
+    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing, settings)
+    report, dense = upscaler(x)[1], float(upscaler.costs.dense[-1](160 * 180))
+    assert 0.5 * budget * dense < report.why[report.plan] <= budget * dense
+    assert report.cost_share < budget
+
+
+def test_a_budget_in_time_that_cannot_be_kept_says_what_the_least_is(supernet, monkeypatch):
+    timed(monkeypatch, (1.0, 3.0, 4.0, 10.0), per_call=2000.0)
+    routing = Routing("budget", 0.2, cost="latency")
+    upscaler = DynamicUpscaler(supernet, replace(KNOWN, error_table=TABLE), routing)
+    message = r"budget must be at least 0.4000 on this image, halos and calls included, for it counts time"
+    with pytest.raises(ValueError, match=message):
+        upscaler(torch.rand(3, 20, 20))
 
 
 def test_another_routing_shares_the_networks(supernet):
@@ -188,7 +220,7 @@ def test_weights_that_do_not_fit_their_own_description_are_refused(supernet, tmp
 @pytest.mark.parametrize(
     ("profile", "policy", "message"),
     [
-        (KNOWN, "budgte", "routing must be one of paper, eq16, budget, arm, classsr, full, or a subnet such as"),
+        (KNOWN, "budgte", f"routing must be one of {', '.join(POLICIES)}, or a subnet such as"),
         (KNOWN, "w5d1", "must name one of w4d1, w4d2, w8d1, w8d2, got 'w5d1'"),
         (16, "paper", "needs the thresholds"),
         (16, "classsr", "routing `classsr` needs the classifier of a network of type ClassSR"),
@@ -231,6 +263,15 @@ def test_weights_that_were_trained_further_are_taken_over(settings):
     assert not torch.equal(upscaler(x)[0], before)
 
 
+@pytest.mark.parametrize("plan", ["tiles", "windows", "dense"])
+@pytest.mark.parametrize("size", [(10, 12), (70, 90)])
+def test_a_result_may_be_written_into(supernet, plan, size):
+    """It is no tensor of inference mode, which torch would refuse to change."""
+    sr, _ = DynamicUpscaler(supernet, KNOWN, settings=EngineSettings(plan=plan))(torch.rand(3, *size))
+    assert not sr.is_inference()
+    sr.clamp_(0, 1)
+
+
 def test_an_empty_image_is_refused(supernet):
     with pytest.raises(ValueError, match=r"not empty, got \(3, 0, 4\)"):
         DynamicUpscaler(supernet, Profile(16, (0.1,)))(torch.rand(3, 0, 4))
@@ -245,3 +286,21 @@ def test_cpu_and_gpu_agree_on_routing_and_output(supernet):
     found, found_report = DynamicUpscaler(on_gpu.cuda(), KNOWN)(x.cuda())
     assert np.array_equal(found_report.choice, report.choice)
     assert torch.allclose(found.cpu(), sr, atol=1e-2)
+
+
+@pytest.mark.parametrize("plan", ["tiles", "dense"])
+def test_an_image_that_overflows_in_half_precision_is_upscaled_in_full(supernet, caplog, plan):
+    large = copy.deepcopy(supernet)
+    with torch.no_grad():
+        large.get_parameter("conv_first.weight").mul_(4e5)
+        large.get_parameter("conv_last.weight").mul_(1e-6)
+    x = torch.rand(3, 40, 24)
+    full, _ = DynamicUpscaler(large, KNOWN, "full", EngineSettings(plan=plan))(x)
+    half = DynamicUpscaler(large, KNOWN, "full", EngineSettings(plan=plan, precision="fp16"))
+    assert full.isfinite().all()
+    for _ in range(2):
+        assert torch.equal(half(x)[0], full)
+    assert "An image overflowed in fp16: it was upscaled in fp32." in caplog.messages
+    caplog.clear()
+    assert half(0 * x)[0].isfinite().all()
+    assert not caplog.messages

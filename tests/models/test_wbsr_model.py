@@ -276,9 +276,15 @@ def test_the_settings_of_the_engine_reach_validation():
     plain = DynamicUpscaler(model.supernet, 8, "full", EngineSettings(halo=1, max_tile=16))(model.lq)[0]
     assert torch.equal(model.output, expected)
     assert not torch.equal(model.output, plain)
+    for asked in ({"capture": "compile"}, {"compile": True}):  # the second as 0.1.0 has it
+        opt = options()
+        opt["val"] = {"dynamic": {"routing": "full", **asked}}
+        found = WBSRModel(opt).make_upscaler().settings
+        assert (found.capture, found.plan) == ("compile", "tiles")  # what is measured does not depend on the device
     opt = options()
-    opt["val"] = {"dynamic": {"routing": "full", "compile": True}}
-    assert WBSRModel(opt).make_upscaler().settings.compile
+    opt["val"] = {"dynamic": {"routing": "full", "compile": True, "capture": "graphs"}}
+    with pytest.raises(ValueError, match="compile: true is capture: compile, got capture: graphs: leave out one"):
+        WBSRModel(opt)
     opt = options()
     opt["val"] = {"dynamic": {"routing": "full", "memory_mb": 0.001}}
     with pytest.raises(ValueError, match="memory_mb must be at least"):
@@ -350,7 +356,10 @@ def test_a_stock_checkpoint_of_another_size_is_refused(tmp_path):
     torch.save({"params": build_network({**BACKBONE, "num_feat": 16}).state_dict()}, tmp_path / "wide.pth")
     opt = options()
     opt["path"] = {"pretrain_network_g": str(tmp_path / "wide.pth")}
-    with pytest.raises(ValueError, match=r"wide.pth do not fit network_g: .* compare num_feat, num_block and upscale"):
+    with pytest.raises(
+        ValueError,
+        match=r"wide.pth \(key params\) are of another architecture .*conv_first.weight is \(16, 3, 3, 3\) there",
+    ):
         WBSRModel(opt)
 
 

@@ -107,3 +107,28 @@ def test_a_stock_checkpoint_is_refused(tmp_path, hr, capsys):
     torch.save({"params": {}}, tmp_path / "stock.pth")
     assert cli.main(["calibrate", "--weights", str(tmp_path / "stock.pth"), "--hr", str(hr)]) == 2
     assert "is a stock checkpoint without a `wbsr` entry" in capsys.readouterr().err
+
+
+def test_a_safetensors_checkpoint_is_calibrated_in_place(weights, hr):
+    from wbsr_base.compat.saving import atomic_save
+    from wbsr_base.weights.files import read_weights
+
+    content = torch.load(weights, weights_only=True)
+    path = weights.with_suffix(".safetensors")
+    atomic_save(content, path)
+    assert cli.main(["calibrate", "--weights", str(path), "--hr", str(hr), "--classes", "3", "--patches", "15"]) == 0
+    found = read_weights(path)
+    assert np.shape(found["wbsr"]["error_table"]) == (3, 4)
+    assert found["extra"] == 3
+    assert all(torch.equal(found["params"][name], weight) for name, weight in content["params"].items())
+
+
+def test_a_network_whose_pixels_are_no_numbers_gets_no_table(weights, hr, capsys):
+    content = torch.load(weights, weights_only=True)
+    for name in ("conv_last.weight", "conv_hr.weight", "upconv1.weight"):  # each finite, their product not
+        content["params"][name] = torch.full_like(content["params"][name], 1e30)
+    torch.save(content, weights)
+    before = weights.read_bytes()
+    assert cli.main(["calibrate", "--weights", str(weights), "--hr", str(hr), "--classes", "3", "--patches", "6"]) == 2
+    assert "makes pixels that are no finite numbers" in capsys.readouterr().err
+    assert weights.read_bytes() == before

@@ -50,6 +50,9 @@ def test_the_number_to_write_is_the_same_number_to_yaml(text):
         ("", "must hold a block of keys"),
         ("a: [1, 2\n", "is no valid YAML"),
         ("a: &a {x: 1}\nb:\n  <<: *a\n", "line 3: BasicSR doesn't merge blocks"),
+        ("a: &a {b: *a}\n", "nested too deeply, or refers to itself"),
+        ("a: 2020-13-45\n", "is no valid YAML: month must be"),
+        ("a: !!python/object:os.system x\n", "is no valid YAML"),
     ],
 )
 def test_files_that_hold_no_options(read, text, message):

@@ -137,7 +137,7 @@ def test_a_subnet_is_found_by_number_in_order_of_cost_or_by_name(text, expected)
     [
         (["--subnet", "w9d1", "--out", "o.pth"], "--subnet must be full, or a number or name of 1 (w8d1), 2 (w8d2)"),
         (["--subnet", "10", "--out", "o.pth"], "got '10'"),
-        (["--out", "o.bin"], "--format must be pth or onnx, or --out end so"),
+        (["--out", "o.bin"], "--format must be pth, safetensors, onnx, or --out end so"),
         (["--out", "MSRResNet.pth"], "--out MSRResNet.pth exists already: name another file"),
         (["--out", "none/o.pth"], "the folder none does not exist: make it first"),
     ],
@@ -187,5 +187,53 @@ def test_what_goes_into_a_pth_alone_is_refused_for_onnx(checkpoint, tmp_path, ca
     weights, _ = checkpoint("MSRResNet")
     for subnet, more in (("all", ()), ("full", ("--half",))):
         assert export(weights, subnet, tmp_path / "net.onnx", *more) == 2
-        assert "--half and --subnet all go with --format pth alone, got onnx" in capsys.readouterr().err
+        assert "--half and --subnet all go with --format pth or safetensors, got onnx" in capsys.readouterr().err
     assert not (tmp_path / "net.onnx").exists()
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused(checkpoint, tmp_path, capsys):
+    weights, _ = checkpoint("MSRResNet")
+    content = torch.load(weights, weights_only=True)
+    name = next(name for name, value in content["params"].items() if value.ndim == 4)
+    content["params"][name].view(-1)[0] = 1e5
+    torch.save(content, weights)
+    assert export(weights, "all", tmp_path / "half.pth", "--half") == 2
+    assert f"--half can't hold {name}: a weight is above 65,504. Leave out --half" in capsys.readouterr().err
+    assert not (tmp_path / "half.pth").exists()
+    assert export(weights, "all", tmp_path / "whole.pth") == 0
+
+
+@pytest.mark.parametrize("subnet", SUBNETS)
+def test_a_safetensors_file_holds_the_same_weights_and_the_networks_options(subnet, checkpoint, tmp_path, capsys):
+    from basicsr.archs import build_network
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    weights, supernet = checkpoint("RCAN")
+    assert export(weights, subnet, tmp_path / "out.safetensors") == 0
+    with safe_open(tmp_path / "out.safetensors", "pt") as file:
+        options = json.loads(file.metadata()["network_g"])
+    assert options == json.loads(capsys.readouterr().out.split("network_g: ")[1])
+    stock = build_network(options).eval()
+    stock.load_state_dict(load_file(tmp_path / "out.safetensors"), strict=True)
+    x = torch.rand(1, 3, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(stock(x), subnet_output(supernet, subnet, x))
+
+
+def test_a_supernet_as_safetensors_is_as_good_as_a_pth(checkpoint, tmp_path, capsys):
+    weights, supernet = checkpoint("MSRResNet")
+    out = tmp_path / "all.safetensors"
+    assert export(weights, "all", out, "--half") == 0
+    loaded, metadata = load_supernet(out)
+    assert metadata == load_supernet(weights)[1]
+    assert all(torch.equal(w, supernet.state_dict()[name].half().float()) for name, w in loaded.state_dict().items())
+    assert cli.main(["info", str(out)]) == 0
+    assert "WBSR checkpoint, version 1, params" in capsys.readouterr().out
+    assert export(out, "1", tmp_path / "one.pth") == 0
+
+
+def test_a_safetensors_file_is_called_so(checkpoint, tmp_path, capsys):
+    weights, _ = checkpoint("MSRResNet")
+    assert export(weights, "full", tmp_path / "out.bin", "--format", "safetensors") == 2
+    assert "--out must end in .safetensors" in capsys.readouterr().err

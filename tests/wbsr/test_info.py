@@ -81,3 +81,15 @@ def test_a_file_that_is_none_is_refused(tmp_path, capsys):
     for name, message in (("none.pth", "there is no such file"), ("broken.pth", "damaged, or another kind of file")):
         assert cli.main(["info", str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stock", [True, False])
+def test_weights_that_are_no_numbers_are_refused(write, supernet, tmp_path, capsys, stock):
+    path = write()
+    content = torch.load(path, weights_only=True)
+    content["params_ema"]["conv_first.bias"][0] = float("nan")
+    if stock:
+        del content["wbsr"]
+    torch.save(content, path)
+    assert cli.main(["info", str(path)]) == 2
+    assert "conv_first.bias holds what is no finite number" in capsys.readouterr().err

@@ -2,11 +2,13 @@
 
 source        the YAML text: duplicate keys, numbers that YAML reads as text
 structure     the keys that BasicSR needs, and those under `path:` that it would turn into folders
-spelling      keys which are nearly, but not quite, ones that BasicSR knows
-components    types that are registered nowhere, options that a loss or metric would swallow
+unknown       keys that nobody reads (`reading` finds out who reads what, in the source of the registered classes)
+values        values of a wrong type or range (`basicsr_keys` says which is meant, `kinds` what that is)
+components    types that are registered nowhere, options that a loss or metric would swallow (`arguments`)
 optimization  optimisers and schedules that would fail, at the start or at the end
+trials        networks and losses, built and run on next to nothing
 files         folders, meta files and checkpoints that are not there
-pairs         damaged images and sizes that do not match, in validation and test
+pairs         damaged images and sizes that do not match
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from wbsr.checks.components import check_components
 from wbsr.checks.files import check_files
 from wbsr.checks.optimization import check_optimization
 from wbsr.checks.pairs import check_pairs
-from wbsr.checks.spelling import check_spelling
-from wbsr.checks.structure import check_structure
+from wbsr.checks.structure import check_blocks, check_structure
+from wbsr.checks.trials import check_trials
+from wbsr.checks.unknown import check_unknown
+from wbsr.checks.values import check_values
 
 
-def check_options(opt: dict[str, Any], is_train: bool, auto_resume: bool = False) -> None:
+def check_options(opt: dict[str, Any], is_train: bool, auto_resume: bool = False, allow_unknown: bool = False) -> None:
     """Check the options of a training or a test, as the YAML file (and `--force_yml`) gives them.
 
     A registered class may have a static method `check_options(block)`: it is called with a copy of its block (a model's
@@ -32,15 +36,19 @@ def check_options(opt: dict[str, Any], is_train: bool, auto_resume: bool = False
         opt: the options; left as they are.
         is_train: whether they are for a training.
         auto_resume: whether training goes on from the newest state, so that pretrained files are not read.
+        allow_unknown: warn of keys that nobody reads, where they would be errors.
 
     Raises:
         ValueError, TypeError, FileNotFoundError: the first fault found, with what to change.
     """
     options = copy.deepcopy(opt)
+    check_blocks(options)
+    check_unknown(options, allow_unknown)
+    check_values(options, is_train)
     check_structure(options, is_train)
-    check_spelling(options)
     check_components(options, is_train)
     if is_train:
         check_optimization(options)
     check_files(options, read_pretrained=not (auto_resume or options["path"].get("resume_state")))
     check_pairs(options, is_train)
+    check_trials(options, is_train)

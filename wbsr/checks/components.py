@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wbsr.checks.arguments import check_arguments, check_keywords
+from wbsr.checks.kinds import shown
+from wbsr.checks.reading import reads
 from wbsr_base.options import suggest
+
+_LATER = {  # set by BasicSR, or needed in some cases, which other checks know
+    *("rank", "world_size", "dist", "is_train", "num_gpu", "path", "name", "val", "train", "datasets", "suffix"),
+    *("scheduler", "optim_g", "optim_d", "manual_seed", "total_iter", "metrics"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +34,7 @@ class Component:
 
 
 def components(opt: Mapping[str, Any], is_train: bool) -> Iterator[Component]:
-    """All that the options name: the model, its networks, data sets, losses (of a training) and metrics."""
-    yield Component("model", "model_type", opt, opt["model_type"])
+    """All that the options name: networks, data sets, losses (of a training), metrics, and last the model."""
     for key in (key for key in opt if key.startswith("network_")):
         yield _component("arch", key, opt[key])
     for key, block in opt["datasets"].items():
@@ -39,6 +46,7 @@ def components(opt: Mapping[str, Any], is_train: bool) -> Iterator[Component]:
                 yield _component("loss", f"train:{key}", block)
     for key, block in ((opt.get("val") or {}).get("metrics") or {}).items():
         yield _component("metric", f"val:metrics:{key}", block)
+    yield Component("model", "model_type", opt, opt["model_type"])
 
 
 def _component(kind: str, where: str, block: Any) -> Component:
@@ -46,6 +54,8 @@ def _component(kind: str, where: str, block: Any) -> Component:
         raise TypeError(f"{where} must be a block of keys, got {block!r}")
     if "type" not in block:
         raise ValueError(f"the key {where}:type is missing: it names the {kind}")
+    if not isinstance(block["type"], str):
+        raise TypeError(f"{where}:type must be a text, the name of a {kind}, got {shown(block['type'])}")
     return Component(kind, where, block, block["type"])
 
 
@@ -57,15 +67,41 @@ def check_components(opt: Mapping[str, Any], is_train: bool) -> None:
     """
     for component in components(opt, is_train):
         made = find(component)
+        if component.kind == "model" and inspect.isclass(made):
+            check_needed(made, opt, is_train)
         if component.kind in ("arch", "loss"):
             check_keywords(made, component.options, component.where, given=("self",), extra=("type",))
+            check_arguments(made, component.options, component.where)
         elif component.kind == "metric":
             check_keywords(made, component.options, component.where, given=("img", "img2"), extra=("type", "better"))
+            check_arguments(made, component.options, component.where)
         elif component.kind == "dataset":
             _check_pairs(made, component)
         own_check = getattr(made, "check_options", None)
         if own_check is not None:
             own_check(copy.deepcopy(dict(component.options)))
+
+
+def check_needed(model: Any, opt: Mapping[str, Any], is_train: bool) -> None:
+    """Check that the keys are there which a model of BasicSR takes without asking.
+
+    Raises:
+        ValueError: the first that is missing.
+    """
+    found = reads(model)
+    for place in ("", "train", "val") if is_train else ("val",):
+        block = opt.get(place, {}) if place else opt
+        if block is None:  # no validation
+            continue
+        for key in sorted(found.of_basicsr.get(place, set()) - found.optional.get(place, set()) - _LATER):
+            if key not in block:
+                where = f"{place}:{key}" if place else key
+                raise ValueError(f"the key {where} is missing: {model.__name__} needs it")
+    if any(base.__name__ == "VideoBaseModel" for base in model.__mro__) and "metrics" not in (opt.get("val") or {}):
+        raise ValueError(f"the key val:metrics is missing: {model.__name__} needs it; write `metrics: ~` for none")
+    learns_against = found.of_basicsr.get("train", set())
+    if is_train and "gan_opt" in learns_against and not opt["train"].get("gan_opt"):
+        raise ValueError(f"the key train:gan_opt is missing: {model.__name__} needs it")
 
 
 def _check_pairs(made: Any, component: Component) -> None:
@@ -90,40 +126,19 @@ def find(component: Component) -> Any:
     """
     from wbsr_base.basicsr import registry
 
+    made = registered(component.kind, component.type)
+    if made is not None:
+        return made
     names = getattr(registry, f"{component.kind.upper()}_REGISTRY")
-    for name in (component.type, f"{component.type}_basicsr"):
-        if name in names:
-            return names.get(name)
     where = component.where if component.kind == "model" else f"{component.where}:type"
     raise ValueError(
         f"{where}: no {component.kind} is called {component.type!r}{suggest(str(component.type), names.keys())}"
     )
 
 
-def check_keywords(
-    made: Any, options: Mapping[str, Any], where: str, given: tuple[str, ...], extra: tuple[str, ...] = ()
-) -> None:
-    """Compare options with the signature that takes them.
+def registered(kind: str, name: str) -> Any:
+    """What is registered as a `model`, `arch`, `dataset`, `loss` or `metric` of a name, or None."""
+    from wbsr_base.basicsr import registry
 
-    Args:
-        made: a class or function.
-        options: what the file hands to it.
-        where: the block's place, for the errors.
-        given: parameters that the caller fills in.
-        extra: keys that are taken out before the call.
-
-    Raises:
-        ValueError: an option that no parameter takes (a `**kwargs` counts only outside of BasicSR, whose own swallow
-            slips), or a parameter without a default that no option fills.
-    """
-    signature = inspect.signature(made.__init__ if inspect.isclass(made) else made)
-    named = {name: p for name, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    known = [name for name in named if name not in given]
-    swallows = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    if not swallows or made.__module__.startswith("basicsr."):
-        for key in options:
-            if key not in known and key not in extra:
-                raise ValueError(f"{where}: {made.__name__} takes no option {key!r}{suggest(key, [*known, *extra])}")
-    for name in known:
-        if named[name].default is inspect.Parameter.empty and name not in options:
-            raise ValueError(f"the key {where}:{name} is missing: {made.__name__} needs it")
+    names = getattr(registry, f"{kind.upper()}_REGISTRY")
+    return next((names.get(key) for key in (name, f"{name}_basicsr") if key in names), None)

@@ -1,36 +1,84 @@
-"""The image pairs of validation and test: read in headers before anything starts, not at the end of an epoch.
+"""The images behind the data sets: read in headers before anything starts, not at the end of an epoch.
 
-BasicSR's `PairedImageDataset` names neither a damaged image nor a pair whose sizes differ, and its metrics fail on
-images that they leave nothing of. A training set of ours checks its own pairs.
+BasicSR's `PairedImageDataset` names neither a damaged image nor a pair whose sizes differ, its metrics fail on images
+that they leave nothing of, and without HR images they compare with whatever HR image was there last. A training set of
+ours checks its own pairs.
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wbsr.checks.components import Component, components, find
 
 _WINDOWS = {"calculate_ssim": 11}  # pixels that a metric's window covers
+_TRIED = 3  # training pairs, the first and the last among them
 
 
 def check_pairs(opt: Mapping[str, Any], is_train: bool) -> None:
-    """Check every pair of the validation or test sets.
+    """Check every pair of the validation or test sets, and some of a training set.
 
     The HR image must be `scale` times its LR image; up to scale - 1 rows and columns more are cut off by BasicSR.
 
     Raises:
         ValueError: an image that is damaged, partly transparent or too small for a metric, sizes that do not match, an
-            LR image without its HR image, or an LMDB without a key.
+            LR image without its HR image, an LMDB without a key, metrics for a set without HR images, two results of
+            one name, or a set that BasicSR can't make.
     """
     from wbsr_base.basicsr import PairedImageDataset
 
-    for component in components(opt, is_train):
-        if component.kind != "dataset" or component.options["phase"] == "train":
-            continue
+    val = opt.get("val") or {}
+    sets = [component for component in components(opt, is_train) if component.kind == "dataset"]
+    for component in sorted(sets, key=lambda component: component.options["phase"] == "train"):
+        made = find(component)
         backend = (component.options.get("io_backend") or {}).get("type")
-        if issubclass(find(component), PairedImageDataset) and backend in ("disk", "lmdb"):
+        paired = issubclass(made, PairedImageDataset) and backend in ("disk", "lmdb")
+        if component.options["phase"] == "train":
+            if made.__module__.startswith("basicsr."):
+                _try_items(component)
+            continue
+        _check_metrics(component, made, val.get("metrics") or {})
+        if paired:
             _check_pairs(component, _least_side(opt))
+        elif made.__module__.startswith("basicsr.") and "video" not in made.__module__:
+            _try_items(component)
+        if val.get("save_img"):
+            _check_results(component)
+
+
+def _check_metrics(component: Component, made: Any, metrics: Mapping[str, Any]) -> None:
+    """Refuse metrics that compare with HR images where a set delivers none."""
+    from wbsr_base.basicsr import SingleImageDataset
+
+    if not issubclass(made, SingleImageDataset):
+        return
+    for name, block in metrics.items():
+        metric = find(Component("metric", f"val:metrics:{name}", block, block["type"]))
+        if "img2" in inspect.signature(metric).parameters:
+            raise ValueError(
+                f"val:metrics:{name}: {block['type']} compares with HR images, which {component.where} of type "
+                f"{made.__name__} does not have: use PairedImageDataset, or leave out the metric"
+            )
+
+
+def _check_results(component: Component) -> None:
+    """Refuse two images of a set whose results would be one file."""
+    folder = component.options.get("dataroot_lq")
+    if not isinstance(folder, str) or not Path(folder).expanduser().is_dir() or folder.endswith(".lmdb"):
+        return
+    files = [path for path in Path(folder).expanduser().iterdir() if path.is_file() and not path.name.startswith(".")]
+    stem, count = max(Counter(path.stem for path in files).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        names = " and ".join(sorted(path.name for path in files if path.stem == stem)[:2])
+        raise ValueError(
+            f"{component.where}: {names} in {folder} would both be saved as {stem}, one over the other: rename one, or "
+            "write val:save_img: false"
+        )
 
 
 def _least_side(opt: Mapping[str, Any]) -> tuple[int, str]:
@@ -44,10 +92,7 @@ def _check_pairs(component: Component, least: tuple[int, str]) -> None:
     from wbsr_base.pixels.images import check_image
     from wbsr_data.reader import PairReader
 
-    try:
-        dataset = find(component)(dict(component.options))
-    except AssertionError as error:
-        raise ValueError(f"{component.where}: {error} Every HR image needs its LR image; see filename_tmpl.") from error
+    dataset = _make(component)
     scale = component.options["scale"]
     reader = PairReader(dataset.paths, dataset.io_backend_opt)
     for number in range(len(dataset.paths)):
@@ -64,3 +109,54 @@ def _check_pairs(component: Component, least: tuple[int, str]) -> None:
                 f"{least[1]}, got {hr[0]} x {hr[1]}: lower crop_border, or remove the image"
             )
     reader.close()
+    if dataset.paths:
+        _try_item(component, dataset, 0)
+
+
+def _make(component: Component) -> Any:
+    """The data set.
+
+    Raises:
+        ValueError: it can't be made, for any reason.
+    """
+    made = find(component)
+    try:
+        return made(copy.deepcopy(dict(component.options)))
+    except KeyError as error:
+        raise ValueError(f"the key {component.where}:{error.args[0]} is missing: {made.__name__} needs it") from error
+    except AssertionError as error:
+        raise ValueError(f"{component.where}: {error} Every HR image needs its LR image; see filename_tmpl.") from error
+    except Exception as error:
+        raise ValueError(f"{component.where}: {made.__name__} can't be made: {_told(error)}") from error
+
+
+def _try_items(component: Component) -> None:
+    """Read a few items as a training would."""
+    options = component.options
+    size, scale = options.get("gt_size"), options.get("scale")
+    if isinstance(size, int) and isinstance(scale, int) and size % scale:
+        raise ValueError(f"{component.where}:gt_size must be a multiple of the scale {scale}, got {size}")
+    dataset = _make(component)
+    count = len(dataset)
+    if count == 0:
+        raise ValueError(f"{component.where}: {type(dataset).__name__} finds no images: see its dataroot")
+    for number in sorted({0, count // 2, count - 1})[:_TRIED]:
+        _try_item(component, dataset, number)
+
+
+def _try_item(component: Component, dataset: Any, number: int) -> None:
+    try:
+        dataset[number]
+    except KeyError as error:
+        raise ValueError(
+            f"the key {component.where}:{error.args[0]} is missing: {type(dataset).__name__} needs it"
+        ) from error
+    except Exception as error:
+        paths = getattr(dataset, "paths", None)
+        pair = paths[number] if isinstance(paths, list) else f"item {number}"
+        name = pair.get("gt_path", pair) if isinstance(pair, Mapping) else pair
+        raise ValueError(f"{component.where}: {name} can't be read as these options ask: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

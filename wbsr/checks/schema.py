@@ -8,6 +8,7 @@ plugin reads is left open.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -53,7 +54,7 @@ BLOCKS = (
         about="A data set; only keys of ours are checked.",
         beside=True,
     ),
-    Block("datasets:*:hes", ("wbsr_data.hes_options:HESOptions",)),
+    Block("datasets:*:hes", ("wbsr_data.hes.options:HESOptions",)),
     Block("train:supernet", ("wbsr_models.training.strategy:StrategyOptions",)),
     Block("train:compute", ("wbsr_models.training.compute:ComputeOptions",)),
     Block("train:classsr", ("wbsr_models.training.classsr_options:ClassSROptions",)),
@@ -82,6 +83,18 @@ def own_keys(where: str, blocks: Sequence[Block] = BLOCKS) -> list[str]:
         elif not block.beside and not block.type and parent == where:
             keys.append(key)
     return keys
+
+
+@functools.cache
+def own_options(blocks: tuple[Block, ...] = BLOCKS) -> dict[str, set[str]]:
+    """The keys of each of our blocks that is ours alone, by its place."""
+    found: dict[str, set[str]] = {}
+    for block in blocks:
+        if block.made_from and not block.type:
+            names = [name for made in block.made_from for name in _arguments(_load(made))]
+            policies = _policy_options(_load(block.policies)) if block.policies else {}
+            found[block.where] = {*names, *policies}
+    return found
 
 
 def schema_text() -> str:

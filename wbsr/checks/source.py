@@ -31,17 +31,22 @@ def read_options(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"the option file {path} does not exist (the current folder is {Path.cwd()})")
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if not isinstance(root, yaml.MappingNode):
-            raise ValueError(f"{path} must hold a block of keys such as `name: ...`")
-        check_keys(root, str(path))
-        check_numbers(root, str(path))
-        options: dict[str, Any] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8: {error}") from error
-    return options
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        options: dict[str, Any] = yaml.safe_load(text)
+        if isinstance(root, yaml.MappingNode):
+            check_keys(root, str(path))
+            check_numbers(root, str(path))
+            return options
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply, or refers to itself") from error
+    except ValueError as error:  # ours, or a date that there is not
+        raise ValueError(str(error) if str(path) in str(error) else f"{path} is no valid YAML: {error}") from error
+    raise ValueError(f"{path} must hold a block of keys such as `name: ...`")
 
 
 def check_keys(root: yaml.Node, file: str) -> None:
@@ -100,7 +105,10 @@ def override(opt: dict[str, Any], entries: Iterable[str]) -> dict[str, Any]:
             if not isinstance(block.get(name), dict):
                 raise ValueError(f"--force_yml {entry}: there is no block {name!r}{suggest(name, block)}")
             block = block[name]
-        block[last] = _postprocess_yml_value(text)
+        try:
+            block[last] = _postprocess_yml_value(text)
+        except (SyntaxError, ValueError, NameError, TypeError) as error:
+            raise ValueError(f"--force_yml {entry}: BasicSR can't read {text}: {error}") from error
         if isinstance(block[last], str) and _NUMBER.fullmatch(text):
             raise ValueError(f"--force_yml {entry}: BasicSR reads {text} as text: write '{keys}=!!float {text}'")
     return changed

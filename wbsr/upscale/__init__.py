@@ -6,19 +6,17 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbsr.routing_arguments import add_routing_arguments, policy_of
-from wbsr_base.options import add_arguments, from_arguments
+from wbsr_base.options import add_arguments, from_arguments, help_of
 from wbsr_models.inference.settings import EngineSettings
 
 if TYPE_CHECKING:
     from wbsr.upscale.run import Outcome
     from wbsr_models.inference.upscaler import DynamicUpscaler
-
-_NO_PICTURE = "no picture: it must be a file, a folder or a pattern of PNG, JPEG, WebP, TIFF or BMP files"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,25 +30,34 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = parser().parse_args(list(argv))
     from wbsr.shipped import find_weights
-    from wbsr.upscale.jobs import find_pictures, plan_jobs
-    from wbsr.upscale.run import Extras, upscale_all
+    from wbsr.upscale.jobs import COMPARISON, MAPS, find_pictures, plan_jobs
+    from wbsr.upscale.picture import check_channels
+    from wbsr.upscale.precision import pick_precision
+    from wbsr.upscale.run import Handling, upscale_all
     from wbsr_base.devices import pick_device
     from wbsr_models.checkpoints.loading import load_supernet, own_policy
     from wbsr_models.inference.upscaler import DynamicUpscaler
 
     device = pick_device(arguments.device)
-    pictures, nothing = find_pictures(arguments.inputs)
-    jobs = plan_jobs(pictures, arguments.out, arguments.ext and f".{arguments.ext}")
+    pictures, nothing = find_pictures(arguments.inputs, arguments.recursive, arguments.out)
+    kinds = (*(MAPS if arguments.map else ()), *((COMPARISON,) if arguments.compare else ()))
+    jobs = plan_jobs(pictures, arguments.out, arguments.ext and f".{arguments.ext}", kinds, arguments.report)
     path = find_weights(arguments.weights, arguments.scale)
     network, metadata = load_supernet(path)
     if arguments.scale not in (None, network.scale):
         raise ValueError(f"--scale is {arguments.scale}, but weights {path} upscale by {network.scale}")
+    check_channels(network.in_channels)
     policy = policy_of(arguments, own_policy(network, metadata))
+    if arguments.flat is None:
+        policy = replace(policy, flat=True)
+    if arguments.precision == "auto":
+        arguments.precision = pick_precision(network, device)
     settings = from_arguments(EngineSettings, arguments)
     upscaler = DynamicUpscaler(network.to(device), metadata.profile, policy, settings)
     start = time.perf_counter()
-    outcome = upscale_all(jobs, upscaler, Extras(arguments.map, arguments.compare, arguments.overwrite))
-    outcome.failed += [{"input": text, "error": f"{text} names {_NO_PICTURE}"} for text in nothing]
+    handling = Handling(arguments.overwrite, arguments.frame, arguments.wrap)
+    outcome = upscale_all(jobs, upscaler, handling)
+    outcome.failed += [{"input": text, "error": why} for text, why in nothing.items()]
     if arguments.report is not None:
         outcome.save(arguments.report, _settings(arguments, path, upscaler))
     sys.stderr.write(summary(outcome, time.perf_counter() - start))
@@ -74,7 +81,8 @@ def summary(outcome: Outcome, seconds: float) -> str:
 def _settings(arguments: argparse.Namespace, weights: Path, upscaler: DynamicUpscaler) -> dict[str, Any]:
     """What the report says of how its pictures were made."""
     policy = {"mode": upscaler.policy.mode, **asdict(upscaler.policy)}
-    return {"weights": str(weights), **policy, "device": arguments.device, **asdict(upscaler.settings)}
+    handling = {name: getattr(arguments, name) for name in ("device", "frame", "wrap")}
+    return {"weights": str(weights), **policy, **handling, **asdict(upscaler.settings)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,11 +95,29 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--ext", choices=("png", "jpg", "webp", "tif", "bmp"), help="format (default: each picture's own)"
     )
+    made.add_argument("--recursive", action="store_true", help="also the pictures in subfolders; the tree is mirrored")
+    made.add_argument("--frame", type=int, metavar="N", help="which of several pages or moving pictures, from 1")
+    made.add_argument(
+        "--wrap",
+        choices=("none", "x", "y", "both"),
+        default="none",
+        help="borders that meet, as those of tiled textures: left and right (x), top and bottom (y) (default: none)",
+    )
     made.add_argument("--overwrite", action="store_true", help="replace files that are there")
     add_routing_arguments(made.add_argument_group("routing: how much network each patch gets"))
     running = made.add_argument_group("running")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add_arguments(running, EngineSettings, {"max_tile": "--tile", "memory_mb": "--memory"})
+    running.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help=f"{help_of(EngineSettings)['precision']} (default: auto, fp16 on CUDA where it costs nothing, else fp32)",
+    )
+    flags = {"max_tile": "--tile", "memory_mb": "--memory"}
+    add_arguments(running, EngineSettings, flags, leave_out=["precision"])
+    running.add_argument(
+        "--compile", dest="capture", action="store_const", const="compile", help="the same as --capture compile"
+    )
     showing = made.add_argument_group("showing what was done")
     showing.add_argument("--map", action="store_true", help="also write NAME_subnets.png and NAME_scores.png")
     showing.add_argument("--compare", action="store_true", help="also write NAME_compare.png, bicubic beside SR")

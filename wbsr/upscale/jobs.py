@@ -1,90 +1,167 @@
-"""From files, folders and globs to jobs: which picture is read, and which files are written for it."""
+"""From files, folders and globs to jobs: which picture is read, and which files are written for it.
+
+Everything that a run will write is known before it starts, so no two outputs bear one name, and none is an input.
+"""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+import mimetypes
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wbsr_base.pixels.images import SUFFIXES
+from wbsr_base.pixels.finding import SUFFIXES, images_among, images_below
+
+MAPS = ("subnets", "scores")
+COMPARISON = "compare"
+_NO_PICTURE = "names no picture: it must be a file, a folder or a pattern of PNG, JPEG, WebP, TIFF or BMP files"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture, and where it lies below the folder that was named, for trees that are mirrored."""
+
+    path: Path
+    below: Path = Path()
 
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to read, and where its results go; maps and the comparison stand beside the result."""
+    """A picture to read, and where its results go; maps and the comparison stand beside the result.
+
+    `kinds`: of the further pictures, such as `subnets`.
+    """
 
     source: Path
     target: Path
+    kinds: tuple[str, ...] = ()
 
     def beside(self, kind: str) -> Path:
         """The path of a further picture, such as `name_subnets.png`."""
         return self.target.with_name(f"{self.target.stem}_{kind}.png")
 
+    @property
+    def outputs(self) -> dict[Path, str]:
+        """What is written, by path: what it is."""
+        return {self.target: "", **{self.beside(kind): kind for kind in self.kinds}}
 
-def find_pictures(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
+
+def find_pictures(
+    inputs: Sequence[str], recursive: bool = False, out: Path | None = None
+) -> tuple[list[Found], dict[str, str]]:
     """The pictures that arguments name: a file by itself, the pictures of a folder by their endings, a glob's matches.
 
+    Args:
+        inputs: the arguments.
+        recursive: whether the pictures in a folder's subfolders count too.
+        out: where results go; a folder that is looked through for pictures does not enter it.
+
     Returns:
-        The pictures, each once, and the arguments that name nothing.
+        The pictures, each once, and by argument that names none, what is wrong with it.
     """
-    found: list[Path] = []
-    nothing = []
+    found: dict[Path, Found] = {}
+    nothing = {}
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            named = _pictures(path.iterdir())
+            named = _in_folder(path, recursive, out)
         elif path.exists():
-            named = [path]
+            named = [Found(path)]
         else:
-            named = _pictures(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207  as typed, absolute or not
-        found += named
-        nothing += [] if named else [text]
-    return list(dict.fromkeys(found)), nothing
+            named = [Found(p) for p in images_among(map(Path, glob.glob(text, recursive=True)))]  # noqa: PTH207
+        for each in named:
+            found.setdefault(each.path, each)
+        if not named:
+            nothing[text] = f"{text} {_why_none(path, recursive)}"
+    return list(found.values()), nothing
 
 
-def plan_jobs(sources: Sequence[Path], out: Path, suffix: str | None = None) -> list[Job]:
+def plan_jobs(
+    pictures: Sequence[Found],
+    out: Path,
+    suffix: str | None = None,
+    kinds: Sequence[str] = (),
+    report: Path | None = None,
+) -> list[Job]:
     """A job for every picture.
 
     Args:
-        sources: the pictures.
+        pictures: what is upscaled.
         out: for one picture, a file or a folder; otherwise a folder. A path that ends like a picture is a file, unless
             there is a folder of that name.
         suffix: ending of the results in a folder, such as `.png`; None keeps each picture's own.
+        kinds: of the further pictures beside every result.
+        report: a further file that the run writes.
 
     Raises:
-        ValueError: two pictures would be written to one file, a picture onto itself, or several to a file.
+        ValueError: two outputs would be one file, an output would replace a picture that is to be read, several
+            pictures would go to one file, or `out` ends like a format that can't be written.
     """
     if out.suffix.lower() in SUFFIXES and not out.is_dir():
-        if len(sources) > 1:
-            raise ValueError(f"-o {out} is one file, got {len(sources)} pictures: name a folder")
-        jobs = [Job(source, out) for source in sources]
-    elif out.is_file():
-        raise ValueError(f"-o {out} is a file whose ending names no picture format: name a folder, or end it in .png")
+        if len(pictures) > 1:
+            raise ValueError(f"-o {out} is one file, got {len(pictures)} pictures: name a folder")
+        jobs = [Job(each.path, out, tuple(kinds)) for each in pictures]
     else:
-        jobs = [Job(source, out / f"{source.stem}{suffix or _suffix(source)}") for source in sources]
-    _refuse_clashes(jobs)
+        _check_folder(out)
+        jobs = [Job(each.path, out / each.below / _name(each.path, suffix), tuple(kinds)) for each in pictures]
+    _refuse_clashes(jobs, report)
     return jobs
 
 
-def _suffix(source: Path) -> str:
-    return source.suffix if source.suffix.lower() in SUFFIXES else ".png"
+def _in_folder(folder: Path, recursive: bool, out: Path | None) -> list[Found]:
+    if not recursive:
+        return [Found(path) for path in images_among(folder.iterdir())]
+    apart = set() if out is None or out.resolve() == folder.resolve() else {out.resolve()}
+    return [Found(path, path.relative_to(folder).parent) for path in images_below(folder, apart)]
 
 
-def _pictures(paths: Iterable[Path]) -> list[Path]:
-    """Those that end like pictures and are no hidden files, by name."""
-    return sorted(p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+def _why_none(path: Path, recursive: bool) -> str:
+    deeper = (found for depth in ("*/*", "*/*/*") for found in path.glob(depth))  # not a whole home folder for a hint
+    if path.is_dir() and not recursive and images_among(deeper):
+        return "holds pictures in its subfolders alone: add --recursive"
+    return _NO_PICTURE
 
 
-def _refuse_clashes(jobs: Sequence[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs}
-    taken: dict[Path, Path] = {}
+def _check_folder(out: Path) -> None:
+    if out.is_dir():
+        return
+    if out.is_file():
+        raise ValueError(f"-o {out} is a file whose ending names no picture format: name a folder, or end it in .png")
+    kind = mimetypes.guess_type(out.name)[0] or ""
+    if kind.startswith(("image/", "video/")) or kind == "application/pdf":
+        raise ValueError(
+            f"-o {out} ends like a format that can't be written: end it in one of {', '.join(sorted(SUFFIXES))}, or "
+            "make that folder first if it is to be one"
+        )
+
+
+def _name(source: Path, suffix: str | None) -> str:
+    own = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
+    return f"{source.stem}{suffix or own}"
+
+
+def _refuse_clashes(jobs: Sequence[Job], report: Path | None) -> None:
+    sources = {_place(job.source) for job in jobs}
+    taken = {} if report is None else {_place(report): "the report"}
     for job in jobs:
-        target = job.target.resolve()
-        if target in sources:
-            raise ValueError(f"{job.source} would be written onto {job.target}, which is to be read: name another -o")
-        if target in taken:
-            raise ValueError(
-                f"{taken[target]} and {job.source} would both be written to {job.target}: upscale them to two folders"
-            )
-        taken[target] = job.source
+        for path, kind in job.outputs.items():
+            what, option = (f"the {kind} picture of {job.source}", _option(kind)) if kind else (str(job.source), "")
+            place = _place(path)
+            if place in sources:
+                raise ValueError(f"{what} would be written onto {path}, which is to be read: name another -o{option}")
+            if place in taken:
+                raise ValueError(
+                    f"{taken[place]} and {what} would both be written to {path}: upscale them to two folders{option}"
+                )
+            taken[place] = what
+
+
+def _option(kind: str) -> str:
+    return f", or leave out --{COMPARISON if kind == COMPARISON else 'map'}"
+
+
+def _place(path: Path) -> str:
+    """What a file is known by, where upper and lower case count and where they don't."""
+    return os.path.normcase(path.resolve())

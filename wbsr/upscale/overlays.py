@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wbsr.upscale.picture import Picture, bicubic, to_tensor
+from wbsr.upscale.picture import bicubic, to_tensor
 from wbsr_arch.subnet import Subnet
+from wbsr_base.pixels.picture import Picture
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.subnet_map import (
     NO_SUBNET_COLOUR,
@@ -47,7 +48,8 @@ def patches_by_subnet(report: Report, subnets: Sequence[Subnet]) -> dict[str, in
 
 def score_overlay(picture: Picture, result: Picture, upscaler: DynamicUpscaler) -> Picture:
     """The result tinted by the scores of its LR patches, from 0 to the highest in this picture."""
-    scores = upscaler.scores(to_tensor(picture))
+    scores = upscaler.scores(to_tensor(picture, upscaler.network.in_channels).to(upscaler.device))
+    scores = np.nan_to_num(scores)  # flat patches have none
     highest = max(float(scores.max()), 1e-6)
     image = draw_score_map(_eight_bit_bgr(result), scores, upscaler.patch_size * upscaler.network.scale, highest)
     steps = np.linspace(0, highest, _SCORE_STEPS)

@@ -1,70 +1,72 @@
-"""A picture as `wbsr upscale` handles it: colour, alpha, and what its file says beside the pixels.
+"""Pictures to what networks take, and what they make to pictures.
 
-Pictures stand upright: an EXIF orientation is applied when a file is read, and not written again.
+A network of three channels takes RGB, grey as three equal channels. One of a single channel takes luma as BasicSR makes
+it for `color: y` (BT.601, 16 to 235 of 255); the two channels of chroma are upscaled by bicubic then.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+from wbsr_base.pixels.bicubic import interpolate
+from wbsr_base.pixels.luma import BLACK, SPAN, in_channels, luma
+from wbsr_base.pixels.picture import Picture, Pixels
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """Pixels of 8 or 16 bits.
+def check_channels(channels: int) -> None:
+    """Refuse networks that are for something else than pictures.
 
-    `colour`: (H, W, 3) RGB or (H, W, 1) grey; `alpha`: (H, W) of the same depth, or None; `icc`: the colour profile;
-    `exif`: camera, date, place and the like, as an EXIF block without orientation.
+    Raises:
+        ValueError: another number of input channels than 1 or 3.
     """
-
-    colour: Pixels
-    alpha: Pixels | None = None
-    icc: bytes | None = None
-    exif: bytes | None = None
-
-    @property
-    def is_grey(self) -> bool:
-        return bool(self.colour.shape[2] == 1)
-
-    @property
-    def is_deep(self) -> bool:
-        """Whether it has 16 bits per channel."""
-        return bool(self.colour.dtype == np.uint16)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.colour.shape[0], self.colour.shape[1]
+    if channels not in (1, 3):
+        raise ValueError(f"pictures can be upscaled by networks of 1 or 3 input channels, got one of {channels}")
 
 
-def to_tensor(picture: Picture) -> Tensor:
-    """The colour of a picture, grey as three equal channels: float32 (3, H, W), range 0-1."""
+def shows_grey(picture: Picture) -> bool:
+    """Whether it has one channel of colour, or three that are equal everywhere."""
+    first = picture.colour[..., :1]
+    return picture.is_grey or np.array_equal(np.broadcast_to(first, picture.colour.shape), picture.colour)
+
+
+def to_tensor(picture: Picture, channels: int = 3) -> Tensor:
+    """The colour of a picture: float32 (channels, H, W), range 0-1.
+
+    Args:
+        picture: grey becomes three equal channels.
+        channels: 3 for RGB, 1 for luma.
+
+    """
     planes = np.ascontiguousarray(picture.colour.transpose(2, 0, 1)).astype(np.float32)
-    return torch.from_numpy(planes).div_(float(np.iinfo(picture.colour.dtype).max)).expand(3, -1, -1)
+    rgb = torch.from_numpy(planes).div_(float(np.iinfo(picture.colour.dtype).max)).expand(3, -1, -1)
+    return in_channels(rgb, channels)
 
 
 def from_tensor(sr: Tensor, like: Picture) -> Picture:
     """An upscaled picture, with depth, greyness, alpha (upscaled by bicubic) and metadata as in `like`.
 
     Args:
-        sr: (3, scale H, scale W), float, range 0-1; it is overwritten, for at 8K every copy counts.
-        like: the picture that was upscaled.
+        sr: (3, scale H, scale W), or (1, scale H, scale W) of luma, float, range 0-1; it is overwritten, for at 8K
+            every copy counts.
+        like: the picture that was upscaled. Where its channels are equal, the result's are.
     """
     top = float(np.iinfo(like.colour.dtype).max)
-    planes = (sr.mean(dim=0, keepdim=True) if like.is_grey else sr).clamp_(0, 1).mul_(top).round_()
+    grey = shows_grey(like)
+    if sr.shape[0] == 1:
+        sr = _from_luma(sr, None if grey else to_tensor(like))
+    elif grey:
+        sr = sr.mean(dim=0, keepdim=True)
+    planes = sr.clamp_(0, 1).mul_(top).round_()
     if like.is_deep:
         colour: Pixels = planes.permute(1, 2, 0).float().cpu().numpy().astype(np.uint16)
     else:
         colour = planes.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    return Picture(colour, _resized(like.alpha, (sr.shape[2], sr.shape[1])), like.icc, like.exif)
+    if grey and not like.is_grey:
+        colour = np.repeat(colour, 3, axis=2)
+    return Picture(colour, _resized(like.alpha, (sr.shape[2], sr.shape[1])), like.icc, like.exif, like.lossless)
 
 
 def bicubic(picture: Picture, scale: int) -> Picture:
@@ -72,6 +74,18 @@ def bicubic(picture: Picture, scale: int) -> Picture:
     height, width = (scale * side for side in picture.size)
     planes = [_resized(picture.colour[..., i], (width, height)) for i in range(picture.colour.shape[2])]
     return Picture(np.stack([plane for plane in planes if plane is not None], axis=2))
+
+
+def _from_luma(sr: Tensor, lr: Tensor | None) -> Tensor:
+    """Luma (1, H, W) as grey (1, H, W), or with the chroma of the LR image as RGB (3, H, W).
+
+    What luma gains over that of the interpolated LR image is added to its three channels alike, which leaves chroma as
+    it is.
+    """
+    if lr is None:
+        return sr.mul_(255 / SPAN).sub_(BLACK / SPAN)
+    smooth = interpolate(lr.to(sr)[None], *sr.shape[-2:])[0]
+    return smooth.add_((sr - luma(smooth)).mul_(255 / SPAN))
 
 
 def _resized(plane: Pixels | None, size: tuple[int, int]) -> Pixels | None:

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from wbsr.upscale.jobs import Job
+from wbsr.upscale.ferry import Ferry, Passenger
+from wbsr.upscale.jobs import COMPARISON, Job
 from wbsr.upscale.overlays import comparison, patches_by_subnet, score_overlay, subnet_overlay
-from wbsr.upscale.picture import Picture, from_tensor, to_tensor
-from wbsr.upscale.reading import read_picture
+from wbsr.upscale.picture import from_tensor, to_tensor
+from wbsr.upscale.transparency import with_filled_colours
+from wbsr.upscale.wrapping import Wrap, continued, cut_back, margins, own_choice
 from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
+from wbsr_base.devices import is_out_of_memory
 from wbsr_base.files import write_whole
+from wbsr_base.pixels.picture import Picture
+from wbsr_base.pixels.reading import read_picture
+from wbsr_models.inference.finite import is_finite
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.upscaler import DynamicUpscaler
 
-MAPS = ("subnets", "scores")
-COMPARISON = "compare"
-
-_EXPECTED = (ValueError, OSError, MemoryError, torch.cuda.OutOfMemoryError)
+_EXPECTED = (ValueError, OSError, MemoryError, RuntimeError)  # of the last, those alone that are of memory
+_READERS = 2  # threads, and pictures that wait for their turn
 _WRITERS = 2  # threads, and pictures that wait for one: each holds its result in memory
+
+Entry = dict[str, Any]  # of one picture in the report
+Files = list[tuple[Picture, Path]]
+Finished = tuple[Entry, Files]
 
 
 @dataclass(frozen=True)
-class Extras:
-    """What is written beside a result: `maps` of subnets and scores, and a `compare` picture beside bicubic."""
+class Handling:
+    """How all pictures are handled: `overwrite` files that are there; which `frame` of several, from 1, is read; which
+    borders `wrap`."""
 
-    maps: bool = False
-    compare: bool = False
     overwrite: bool = False
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return (MAPS if self.maps else ()) + ((COMPARISON,) if self.compare else ())
+    frame: int | None = None
+    wrap: Wrap = "none"
 
 
 @dataclass
@@ -55,27 +61,41 @@ class Outcome:
         try:
             self.done.append(written.result())
         except _EXPECTED as error:
-            self.failed.append({"input": str(job.source), "error": str(error) or type(error).__name__})
+            self.failed.append({"input": str(job.source), "error": _reason(job, error)})
 
     def save(self, path: Path, settings: dict[str, Any]) -> None:
         """Write the JSON report."""
         content = {"settings": settings, "images": self.done, "failed": self.failed}
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
-def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, extras: Extras) -> Outcome:
+def _reason(job: Job, error: Exception) -> str:
+    """What to tell about an error of one picture; others than those to be expected are raised again."""
+    if is_out_of_memory(error):
+        return f"{job.source} is too large for the memory: cut it up, or lower --memory"
+    if isinstance(error, RuntimeError):
+        raise error
+    return str(error)
+
+
+def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, handling: Handling) -> Outcome:
     """Upscale every job's picture; a picture that can't be is noted in the outcome.
 
-    While one is upscaled, those before it are encoded and written: PNG takes as long as a small network.
+    While one is upscaled, those after it are read, and brought to the GPU where networks run there, and those before it
+    are encoded and written: PNG takes as long as a small network.
     """
-    outcome = Outcome()
+    outcome, ferry = Outcome(), Ferry(upscaler.device)
     waiting: deque[tuple[Job, Future[dict[str, Any]]]] = deque()
-    with ThreadPoolExecutor(_WRITERS) as writers:
-        for job in tqdm(jobs, desc="Upscaling", unit="picture", disable=len(jobs) == 1):
+    with ThreadPoolExecutor(_READERS) as readers, ThreadPoolExecutor(_WRITERS) as writers:
+        taken = _ahead(jobs, lambda job: readers.submit(_take, job, upscaler, handling, ferry))
+        for job, read in tqdm(taken, total=len(jobs), desc="Upscaling", unit="picture", disable=len(jobs) == 1):
             written: Future[dict[str, Any]] = Future()
             try:
-                entry, files = upscale_one(job, upscaler, extras)
-                written = writers.submit(_write, entry, files)
+                finish = upscale_one(read.result(), upscaler, handling, ferry)
+                # On a CPU there is nothing to gain by another thread, and a result would wait in float.
+                finished = finish if ferry.crosses else functools.partial(_same, *finish())
+                written = writers.submit(_write, finished)
             except _EXPECTED as error:
                 written.set_exception(error)
             waiting.append((job, written))
@@ -86,42 +106,90 @@ def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, extras: Extras) 
     return outcome
 
 
-def upscale_one(
-    job: Job, upscaler: DynamicUpscaler, extras: Extras
-) -> tuple[dict[str, Any], list[tuple[Picture, Path]]]:
-    """Upscale one picture; returns its entry in the report, and what is to be written where.
+def _same(entry: Entry, files: Files) -> tuple[Entry, Files]:
+    return entry, files
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A picture that was read: `picture` as it is, `whole` as it is run, `lr` on its way to the device."""
+
+    job: Job
+    picture: Picture
+    whole: Picture
+    lr: Passenger
+
+
+def _take(job: Job, upscaler: DynamicUpscaler, handling: Handling, ferry: Ferry) -> Taken:
+    """Read a job's picture, and send it off.
 
     Raises:
         ValueError: it can't be read or written in that format, or something is there already.
         OSError: reading failed.
     """
-    if not extras.overwrite:
-        for path in (job.target, *map(job.beside, extras.kinds)):
+    if not handling.overwrite:
+        for path in job.outputs:
             if path.exists():
                 raise ValueError(f"{path} is there already: give --overwrite to replace it")
-    picture = read_picture(job.source)
-    check_target(picture, job.target)
-    lr = to_tensor(picture)
-    sr, report = upscaler(lr.to(upscaler.device))
-    result = from_tensor(sr, picture)
+    picture, network = read_picture(job.source, handling.frame), upscaler.network
+    check_target(picture, job.target, network.scale, job.source)
+    whole = with_filled_colours(continued(picture, *margins(handling.wrap, upscaler.patch_size)))
+    return Taken(job, picture, whole, ferry.send(to_tensor(whole, network.in_channels)))
+
+
+def _ahead(jobs: Sequence[Job], submit: Callable[[Job], Future[Taken]]) -> Iterator[tuple[Job, Future[Taken]]]:
+    """Each job with its picture, while the next ones are read."""
+    reading: deque[tuple[Job, Future[Taken]]] = deque()
+    for job in jobs:
+        reading.append((job, submit(job)))
+        if len(reading) > _READERS:
+            yield reading.popleft()
+    while reading:
+        yield reading.popleft()
+
+
+def upscale_one(taken: Taken, upscaler: DynamicUpscaler, handling: Handling, ferry: Ferry) -> Callable[[], Finished]:
+    """Upscale one picture; returns what brings the result back: the picture's entry in the report, and what is to be
+    written where.
+
+    Raises:
+        ValueError: the result is not finite.
+    """
+    job, picture, whole = taken.job, taken.picture, taken.whole
+    sr, report = upscaler(ferry.receive(taken.lr))
+    if not is_finite(sr):
+        raise ValueError(f"{job.source}: the network's output is not finite, its weights overflow on it: take others")
+    leaving = [ferry.leave(sr)]
     del sr
-    beside = [(_extra(kind, picture, result, report, upscaler), job.beside(kind)) for kind in extras.kinds]
-    return _entry(job, picture, report, upscaler), [(result, job.target), *beside]
+
+    def finish() -> Finished:
+        sides, scale = margins(handling.wrap, upscaler.patch_size), upscaler.network.scale
+        with ferry.home(leaving.pop()) as sr:
+            result = cut_back(from_tensor(sr, whole), *(scale * side for side in sides))
+            del sr
+            entry = _entry(job, picture, whole, report, upscaler)
+            own = replace(report, choice=own_choice(report.choice, picture.size, *sides, upscaler.patch_size))
+            beside = [(_extra(kind, picture, result, own, upscaler), job.beside(kind)) for kind in job.kinds]
+        return entry, [(result, job.target), *beside]
+
+    return finish
 
 
-def _write(entry: dict[str, Any], files: Sequence[tuple[Picture, Path]]) -> dict[str, Any]:
-    """Write one job's pictures, and pass on its entry in the report."""
+def _write(finish: Callable[[], Finished]) -> Entry:
+    """Finish one job, write its pictures, and pass on its entry in the report."""
+    entry, files = finish()
     for picture, path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_picture(picture, path)
     return entry
 
 
-def _entry(job: Job, picture: Picture, report: Report, upscaler: DynamicUpscaler) -> dict[str, Any]:
-    """One picture in the JSON report. FLOPs are 2 x multiply-accumulates of the whole image."""
+def _entry(job: Job, picture: Picture, whole: Picture, report: Report, upscaler: DynamicUpscaler) -> dict[str, Any]:
+    """One picture in the JSON report. FLOPs are 2 x multiply-accumulates of the whole image that was run, with what it
+    was continued by."""
     supernet = upscaler.network
     height, width = picture.size
-    dense = supernet.flops[supernet.full] * height * width / REFERENCE_PATCH**2
+    dense = supernet.flops[supernet.full] * math.prod(whole.size) / REFERENCE_PATCH**2
     return {
         "input": str(job.source),
         "output": str(job.target),

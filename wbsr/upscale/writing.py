@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wbsr.upscale.picture import Picture, Pixels
 from wbsr_base.files import write_whole
+from wbsr_base.pixels.picture import Picture, Pixels
 
 _FORMATS = {
     ".png": "PNG",
@@ -32,29 +32,46 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_adobe_deflate"},
     "BMP": {},
 }
+_LOSSLESS = {"lossless": True, "exact": True, "quality": 50}  # of a WebP whose source was so; quality is effort here
+_LONGEST = {"JPEG": 65_500, "WEBP": 16_383, "PNG": 1_000_000}  # pixels a side
+_MOST_BYTES = 2**32 - 2**25  # of a BMP's pixels, and of a TIFF's with 32-bit offsets
 _EXIF_MARK = b"Exif\x00\x00"
 
 
-def check_target(picture: Picture, path: Path) -> None:
+def check_target(picture: Picture, path: Path, scale: int = 1, source: Path | None = None) -> None:
     """Refuse a file that can't hold a picture like this.
 
+    Args:
+        picture: what is written, or what will be upscaled.
+        path: where to.
+        scale: how many times the result is as large as `picture`.
+        source: where the picture comes from, for the errors.
+
     Raises:
-        ValueError: the ending names no format, or one without alpha or 16 bits where the picture has them.
+        ValueError: the ending names no format, or one without alpha or 16 bits where the picture has them, or one for
+            smaller pictures.
     """
     form = _FORMATS.get(path.suffix.lower())
     if form is None:
         raise ValueError(f"{path} must end in one of {', '.join(_FORMATS)} for a picture to be written there")
-    if picture.alpha is not None and form == "JPEG":
-        raise ValueError(f"{path}: JPEG can't hold transparency: write PNG, WebP or TIFF")
+    if picture.alpha is not None and form in ("JPEG", "BMP"):
+        raise ValueError(f"{path}: {form} can't hold transparency: write PNG, WebP or TIFF")
     if picture.is_deep and form not in ("PNG", "TIFF"):
         raise ValueError(f"{path}: {form} can't hold 16 bits per channel: write PNG or TIFF")
+    height, width = (scale * side for side in picture.size)
+    what = f"{path}, the result" + (f" of {source}," if source else ",") + f" has {width} x {height} pixels"
+    if max(height, width) > _LONGEST.get(form, 2**31 - 1):
+        other = "TIFF" if form == "PNG" else "PNG or TIFF"
+        raise ValueError(f"{what}, and {form} holds at most {_LONGEST[form]:,} a side: write {other}")
+    if form == "BMP" and height * width * picture.colour.shape[2] > _MOST_BYTES:
+        raise ValueError(f"{what}, and BMP holds at most 4 GB: write PNG or TIFF")
 
 
 def write_picture(picture: Picture, path: Path) -> None:
     """Write a picture in the format that the path's ending names; a file of that name is replaced.
 
     Raises:
-        ValueError: the format can't hold its alpha or its 16 bits, or another ending.
+        ValueError: the format can't hold it, or another ending.
         OSError: the file can't be written; none is left behind.
     """
     write_whole(path, encode(picture, path))
@@ -64,15 +81,20 @@ def encode(picture: Picture, path: Path) -> bytes:
     """The content of the file; raises what `write_picture` does."""
     check_target(picture, path)
     form = _FORMATS[path.suffix.lower()]
-    if picture.is_deep and not (picture.is_grey and picture.alpha is None):
-        return _deep_png(picture, path) if form == "PNG" else _deep_tiff(picture)
-    options = dict(_OPTIONS[form])
+    is_deep_colour = picture.is_deep and not (picture.is_grey and picture.alpha is None)
+    if form == "TIFF" and (is_deep_colour or picture.colour.nbytes > _MOST_BYTES):
+        return _tiff(picture)
+    if is_deep_colour:
+        return _deep_png(picture, path)
+    options = _LOSSLESS if form == "WEBP" and picture.lossless else _OPTIONS[form]
     if form != "BMP":
-        options |= {name: data for name, data in (("icc_profile", picture.icc), ("exif", picture.exif)) if data}
+        options = options | {
+            name: data for name, data in (("icc_profile", picture.icc), ("exif", picture.exif)) if data
+        }
     if form == "JPEG" and picture.is_grey:
-        del options["subsampling"]
+        options = {name: value for name, value in options.items() if name != "subsampling"}
     if form == "TIFF" and picture.exif is not None:
-        del options["compression"]  # with it, Pillow refuses blocks of EXIF
+        options = {name: value for name, value in options.items() if name != "compression"}  # Pillow refuses both
     pixels = _with_alpha(picture)
     content = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(content, form, **options)
@@ -100,7 +122,7 @@ def _deep_png(picture: Picture, path: Path) -> bytes:
     return bytes(content)
 
 
-def _deep_tiff(picture: Picture) -> bytes:
+def _tiff(picture: Picture) -> bytes:
     import tifffile
 
     content = io.BytesIO()
@@ -113,5 +135,6 @@ def _deep_tiff(picture: Picture) -> bytes:
         compression="zlib",
         iccprofile=picture.icc,
         metadata=None,
+        bigtiff=picture.colour.nbytes > _MOST_BYTES,
     )
     return content.getvalue()

@@ -13,15 +13,18 @@ hooks.install()
 
 from basicsr.archs import build_network
 from basicsr.archs.srresnet_arch import MSRResNet
+from basicsr.archs.vgg_arch import NAMES as VGG_LAYERS
 from basicsr.data import build_dataloader
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.losses.loss_util import weight_reduce_loss
 from basicsr.models import lr_scheduler
 from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import FileClient, bgr2ycbcr, get_root_logger, img2tensor, imwrite, registry, tensor2img
 from basicsr.utils.dist_util import get_dist_info
+from basicsr.utils.logger import initialized_logger
 from basicsr.utils.matlab_functions import imresize
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
@@ -30,12 +33,14 @@ __all__ = [
     "DATASET_REGISTRY",
     "LOSS_REGISTRY",
     "MODEL_REGISTRY",
+    "VGG_LAYERS",
     "BaseModel",
     "EnlargedSampler",
     "FileClient",
     "MSRResNet",
     "PairedImageDataset",
     "SRModel",
+    "SingleImageDataset",
     "bgr2ycbcr",
     "build_dataloader",
     "build_network",
@@ -44,6 +49,7 @@ __all__ = [
     "img2tensor",
     "imresize",
     "imwrite",
+    "initialized_logger",
     "lr_scheduler",
     "registry",
     "tensor2img",

@@ -17,6 +17,9 @@ from typing import Any
 
 import torch
 
+from wbsr_base.files import sweep
+from wbsr_base.weights.fitting import check_finite
+
 _UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
@@ -43,6 +46,8 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     from basicsr.utils import check_resume
 
     opt["resume_iter"], opt["resume_epoch"] = 0, 0
+    for folder in ("models", "training_states"):
+        sweep(Path(opt["path"][folder]))
     state = _newest_complete(opt) if opt["auto_resume"] else None
     if state is None and opt["path"].get("resume_state"):
         state = _read_state(opt, Path(opt["path"]["resume_state"]))
@@ -82,7 +87,10 @@ def _read_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
     ignored = opt["path"].get("ignore_resume_networks") or []
     for network in (key for key in opt if key.startswith("network_") and key not in ignored):
         name = f"net_{network.removeprefix('network_')}_{state['iter']}.pth"
-        _load(Path(opt["path"]["models"]) / name, f"network of the training state {path}")
+        network_file = Path(opt["path"]["models"]) / name
+        for weights in _load(network_file, f"network of the training state {path}").values():
+            if isinstance(weights, dict):
+                check_finite(weights, str(network_file))
     return state
 
 

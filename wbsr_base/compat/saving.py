@@ -8,7 +8,6 @@ renamed into place; what cannot be written stops the training. The format on dis
 from __future__ import annotations
 
 import inspect
-import io
 import os
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import nn
 
 from wbsr_base.files import write_whole
 from wbsr_base.protocols import AddsToCheckpoint, AddsToTrainingState
+from wbsr_base.weights.files import serialized
 
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds between two attempts
@@ -27,15 +27,16 @@ PAUSE = 1.0  # seconds between two attempts
 def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
     """`torch.save` that leaves either the whole new file at `path` or the previous one, whatever happens meanwhile.
 
+    A path that ends in `.safetensors` gets that format, see `wbsr_base.weights.files`.
+
     Raises:
         OSError: the file could not be written in three attempts; a previous file of that name is as it was.
     """
     target = Path(path)
-    content = io.BytesIO()
-    torch.save(obj, content)
+    content = serialized(obj, target.suffix)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            write_whole(target, content.getbuffer(), durable=True)
+            write_whole(target, content, durable=True)
         except OSError as error:
             if attempt == ATTEMPTS:
                 reason = f"cannot save {target} ({error.strerror or error}): free space or mend the folder, then resume"
@@ -91,11 +92,13 @@ def _cpu_state(net: nn.Module) -> dict[str, torch.Tensor]:
 def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     """Save `training_states/{current_iter}.state`, as BasicSR does; nothing at the end of training (-1).
 
-    A model that is `AddsToTrainingState` adds its entries.
+    A model that is `AddsToTrainingState`, and losses that are `KeepsState`, add their entries.
 
     Raises:
         OSError: the file could not be written.
     """
+    from wbsr_base.hooks.resuming import states_of_losses
+
     if current_iter == -1:
         return
     state = {
@@ -104,6 +107,7 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
     }
+    state.update(states_of_losses(self))
     if isinstance(self, AddsToTrainingState):
         state.update(self.training_extras())
     atomic_save(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")

@@ -6,13 +6,15 @@ checking    a loss says later what went wrong
 waiting     no step waits for the device
 kernels     the optimiser computes by one kernel where it can
 recorded    steps are recorded once and replayed, where that is asked for
+resuming    a resumed training follows the option file, and losses go on with their state
+diverging   a training whose weights are no numbers any more stops
 """
 
 from __future__ import annotations
 
 import functools
 
-from wbsr_base.hooks import checking, following, kernels, order, recorded, waiting
+from wbsr_base.hooks import checking, diverging, following, kernels, order, recorded, resuming, waiting
 
 
 @functools.cache
@@ -23,4 +25,6 @@ def install() -> None:
     waiting.mend()
     kernels.mend()
     recorded.mend()
-    checking.mend()
+    resuming.mend()
+    diverging.mend()
+    checking.mend()  # last: what a loss says of itself comes first

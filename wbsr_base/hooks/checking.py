@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import nn
 
+from wbsr_base.errors import NotFiniteError
+from wbsr_base.hooks.diverging import whereabouts
 from wbsr_base.protocols import ChecksLater
 
 _METHODS = ("get_current_log", "save_network", "save_training_state")
@@ -43,7 +45,10 @@ def check_losses(model: object) -> None:
 def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        check_losses(self)
+        try:
+            check_losses(self)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{error}{whereabouts(self)}") from error
         return method(self, *args, **kwargs)
 
     setattr(checked, _MARK, True)

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch.nn import functional as F
 from wbsr_base.pixels.images import Pixels, to_float
 
 Bytes = NDArray[np.uint8]
+
+_REFLECTED = 8  # pixels of the result that a small image is continued by; the kernel reads 2
 
 
 def to_uint8(image: NDArray[np.floating[Any]]) -> Bytes:
@@ -46,10 +49,25 @@ def resize(pixels: Bytes, factor: float) -> Bytes:
 
     Returns:
         (⌈H·factor⌉, ⌈W·factor⌉, 3).
+
+    Raises:
+        ValueError: a side of a few pixels under a factor that is not one over a whole number.
     """
     from wbsr_base.basicsr import imresize
 
-    return pixels if factor == 1 else to_uint8(imresize(to_float(pixels), factor))
+    if factor == 1:
+        return pixels
+    try:
+        return to_uint8(imresize(to_float(pixels), factor))
+    except RuntimeError as error:  # BasicSR reflects a border once, and a side of a few pixels is reflected again
+        step = round(1 / factor)
+        if step < 2 or not math.isclose(step * factor, 1):
+            size = f"{pixels.shape[0]} x {pixels.shape[1]}"
+            raise ValueError(f"an image of {size} pixels is too small to be resized by {factor:g}") from error
+    around = _REFLECTED * step
+    wide = np.pad(pixels, ((around, around), (around, around), (0, 0)), mode="symmetric")
+    rows, cols = (-(-side // step) for side in pixels.shape[:2])
+    return resize(wide, factor)[_REFLECTED : _REFLECTED + rows, _REFLECTED : _REFLECTED + cols]
 
 
 def upscale_as_matlab(image: Tensor, scale: int) -> Tensor:

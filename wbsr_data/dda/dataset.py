@@ -18,8 +18,8 @@ from wbsr_data.dda.loss_meter import LossMeter
 from wbsr_data.dda.options import DDAOptions, parse_dda
 from wbsr_data.dda.plan import FollowingPlan
 from wbsr_data.draws import Plan
-from wbsr_data.hes_dataset import HESPairedImageDataset
-from wbsr_data.hes_options import check_pairs
+from wbsr_data.hes.dataset import HESPairedImageDataset
+from wbsr_data.hes.options import check_pairs
 from wbsr_data.sampler import Course
 
 _STATE = "class_losses"  # of the training state

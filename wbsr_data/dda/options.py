@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wbsr_base.options import parse
-from wbsr_data.hes_options import PatchOptions
+from wbsr_data.hes.options import PatchOptions
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ class FollowingPlan(Plan):
         Raises:
             ValueError: the losses that it follows are not known.
         """
-        shares = shares_by_loss(self._index.counts, self._losses.followed(epoch), self._options.max_repeat)
+        over = epoch * self.epoch_draws >= self._total_draws  # BasicSR begins one more epoch than it needs
+        losses = None if over else self._losses.followed(epoch)
+        shares = shares_by_loss(self._index.counts, losses, self._options.max_repeat)
         level, classes = self._options.sample_level, self._index.difficulty
         return DrawPlan(classes, shares, self.epoch_draws, self._total_draws, level, self._seed).epoch(epoch)

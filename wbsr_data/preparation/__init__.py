@@ -16,6 +16,7 @@ import cv2
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from wbsr_base.devices import is_out_of_memory
 from wbsr_base.files import write_whole
 from wbsr_base.pixels.bicubic import Bytes, to_8_bits
 from wbsr_base.pixels.images import decode_pixels
@@ -23,7 +24,7 @@ from wbsr_data.preparation.journal import Journal
 from wbsr_data.preparation.recipe import Recipe, scale_of
 from wbsr_data.preparation.stores import SUFFIX, Shape, Store
 from wbsr_data.preparation.target import META, Target
-from wbsr_data.sources import Source, find_sources
+from wbsr_data.sources import Source, file_keys, find_sources, safe_keys
 from wbsr_data.workers import in_workers
 
 
@@ -76,7 +77,7 @@ def prepare(
             below 0.
         OSError: the target can't be written.
     """
-    sources = find_sources(hr)
+    sources = find_sources(hr, safe_keys if target.lmdb else file_keys)
     try:
         with ExitStack() as opened:
             journal = opened.enter_context(closing(target.open_journal(hr, sources, recipe, overwrite)))
@@ -165,6 +166,10 @@ class _Jobs(Dataset[_Made]):
             return _Made({}, {}, False, str(error))
         except OSError as error:
             return _Made({}, {}, False, f"{source.path} can't be read ({error.strerror}): mend or remove it")
+        except (MemoryError, RuntimeError, cv2.error) as error:
+            if not is_out_of_memory(error):
+                raise
+            return _Made({}, {}, False, f"{source.path} is too large for the memory: cut it up, or lower --workers")
         return _Made(images, shapes, pixels.dtype != "uint8")
 
     def _encode(self, pixels: Bytes) -> bytes:

@@ -90,16 +90,19 @@ class Recipe:
             A key, and the pixels for each of `folders`.
 
         Raises:
-            ValueError: the image, rescaled, has a side of less than `multiple`.
+            ValueError: the image, rescaled, has a side of less than `multiple`, or is too small to be rescaled.
         """
         for factor in self.rescale:
-            hr = crop_to_multiple(resize(pixels, factor), self.multiple)
-            if hr.size == 0:
+            if min(math.ceil(side * factor) for side in pixels.shape[:2]) < self.multiple:
                 height, width = pixels.shape[:2]
                 raise ValueError(
                     f"{name} must have at least {self.multiple} pixels in height and width (all scales) after "
                     f"rescaling by {factor:g}, got {height} x {width}: remove it"
                 )
+            try:
+                hr = crop_to_multiple(resize(pixels, factor), self.multiple)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}: remove it") from error
             named = f"{key}_r{factor:g}".replace(".", "p") if len(self.rescale) > 1 else key
             made = {HR: hr, **{lr_name(scale): resize(hr, 1 / scale) for scale in self.scales}}
             yield from self._cut(made, named)

@@ -110,7 +110,7 @@ class Target:
             if source is None:
                 change = "is gone"
             elif source.key != entry.key:
-                change = "has a new namesake"
+                change = f"would be called {source.key}, and was {entry.key},"
             elif not entry.is_of(source):
                 change = "has changed"
             else:

@@ -33,6 +33,11 @@ def main(argv: Sequence[str]) -> int:
         from wbsr_models.inference.upscaler import DynamicUpscaler
 
         network, metadata = load_supernet(arguments.weights)
+        if network.in_channels != 3:
+            raise ValueError(
+                f"--weights {arguments.weights} take {network.in_channels} channels, but errors are measured on RGB: "
+                "leave out --weights"
+            )
         policy = policy_of(arguments, own_policy(network, metadata))
         upscaler = DynamicUpscaler(network.to(pick_device(arguments.device)), metadata.profile, policy)
         measured = quality.measure_classes(pairs, upscaler, arguments.samples, arguments.error_level)
@@ -62,7 +67,7 @@ def _pairs(arguments: argparse.Namespace) -> Pairs:
     from wbsr_lab.analyze.pairs import DatasetPairs, FolderPairs
 
     if arguments.opt is None:
-        from wbsr_data.hes_options import HESOptions
+        from wbsr_data.hes.options import HESOptions
 
         if arguments.scale < 2 or arguments.patch < 1:
             raise ValueError(

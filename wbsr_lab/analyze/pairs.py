@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from wbsr_base.pixels.bicubic import Bytes, crop_to_multiple, resize, to_8_bits
 from wbsr_base.pixels.images import Pixels, decode_pixels
-from wbsr_data.hes_dataset import HESPairedImageDataset
-from wbsr_data.hes_options import HESOptions, parse_hes
+from wbsr_data.hes.dataset import HESPairedImageDataset
+from wbsr_data.hes.options import HESOptions, parse_hes
 from wbsr_data.patch_index import IndexSettings, PatchIndex
 from wbsr_data.sources import Source, find_sources
 from wbsr_data.workers import in_workers

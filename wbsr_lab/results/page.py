@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -125,7 +126,7 @@ def _beside_the_paper(results: Iterable[Result]) -> str:
         if metric is None:
             continue
         keys[_backbone(result), result["scale"]] = None
-        for name in [name for name, row in rows.items() if name == "paper" or "budget" in row]:
+        for name in filter(_is_routed, rows):
             loss, share = rows[name][metric] - rows["dense"][metric], rows[name]["flops_share"]
             which = f"{Path(result['weights']).stem}, `{name}`"
             lines.append(f"| {which} | {result['set']} | {loss:+.3f} | {100 * share:.1f} |")
@@ -135,6 +136,11 @@ def _beside_the_paper(results: Iterable[Result]) -> str:
             gain, share = f"{theirs.psnr - theirs.whole:+.2f}", f"{100 * theirs.share:.1f}"
             lines.append(f"| the paper, {backbone} x{scale} | {name} | {gain} | {share} |")
     return "\n".join([*lines, ""])
+
+
+def _is_routed(name: str) -> bool:
+    """Whether a row is of patches that get different subnets, by a policy."""
+    return name not in ("full", "dense", "bicubic") and re.fullmatch(r"w\d+d\d+", name) is None
 
 
 def _backbone(result: Result) -> str:

@@ -143,12 +143,14 @@ def _routing(dynamic: Mapping[str, Any]) -> list[str]:
 
     _, policy = parse_dynamic(dynamic, "val:dynamic").requests[0]
     given = {"mode": policy.name, **asdict(policy)} if policy.mode == policy.name else asdict(policy)
-    return [
-        text
-        for name, value in given.items()
-        if value is not None
-        for text in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    arguments = []
+    for name, value in given.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            arguments += [f"--{flag}", str(value)]
+    return arguments
 
 
 def finished(job: Job, what: Plan, out: Path) -> dict[str, Any] | None:

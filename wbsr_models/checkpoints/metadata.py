@@ -7,13 +7,9 @@ BasicSR reads the weights and ignores the rest; `torch.load(weights_only=True)` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from wbsr_base.options import parse
 from wbsr_models.routing.profile import Profile
@@ -48,24 +44,6 @@ class Metadata:
         return {name: value for name, value in flat.items() if value is not None}
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Everything in a checkpoint file, on the CPU.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint, or is damaged.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"weights {path}: there is no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise ValueError(f"weights {path} can't be read as a checkpoint: damaged, or another kind of file") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"weights {path} must hold a dictionary with `params`, got {type(content).__name__}")
-    return content
-
-
 def read_metadata(content: dict[str, Any], path: str | Path) -> Metadata | None:
     """The `wbsr` entry of a loaded checkpoint; None for a stock one.
 
@@ -84,33 +62,6 @@ def read_metadata(content: dict[str, Any], path: str | Path) -> Metadata | None:
     known = {field.name for field in fields(Profile)}
     profile = parse(Profile, {key: value for key, value in entry.items() if key in known}, where)
     return parse(Metadata, {"profile": profile, **{k: v for k, v in entry.items() if k not in known}}, where)
-
-
-def check_weights(net: nn.Module, weights: dict[str, Any], path: str) -> None:
-    """Refuse the weights of another architecture by their first difference.
-
-    Raises:
-        ValueError: a name or a shape differs.
-    """
-    own, names = net.state_dict(), _without_prefix(weights)
-    missing = [name for name in own if name not in names]
-    if missing or len(names) > len(own):
-        other = next((name for name in names if name not in own), None)
-        raise ValueError(
-            f"weights {path} are of another architecture than network_g: "
-            + (f"they lack {missing[0]}" if missing else f"they have {other}, which network_g lacks")
-        )
-    for name, weight in own.items():
-        if weight.shape != names[name].shape:
-            raise ValueError(
-                f"weights {path} do not fit network_g: {name} is {tuple(names[name].shape)} there and "
-                f"{tuple(weight.shape)} here; compare num_feat, num_block and upscale"
-            )
-
-
-def _without_prefix(weights: dict[str, Any]) -> dict[str, Any]:
-    tensors: Iterable[tuple[str, Any]] = ((k, v) for k, v in weights.items() if isinstance(v, Tensor))
-    return {name.removeprefix("module."): weight for name, weight in tensors}
 
 
 def _plain(value: Any) -> Any:

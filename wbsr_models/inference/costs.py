@@ -1,63 +1,93 @@
-"""What a network call costs, in seconds: the ground on which plans are compared."""
+"""What network calls cost, in seconds: the ground on which plans are compared."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.dynamic import DynamicNetwork
-from wbsr_models.inference.latency import measured_seconds
+from wbsr_models.inference.curve import Curve
+
+SIDES = (1, 2, 4)  # patches along the side of a window, where all windows have one shape
 
 # Of a device in general: seconds until an operator has started, and FLOPs per second once it runs (a CPU: of a core).
 _CPU_OPERATOR, _CPU_RATE = 1e-4, 1e11
 _GPU_OPERATOR, _GPU_RATE = 5e-6, 5e12
+_OUT_OF_CACHE = 1.05  # on a CPU: a dense run's time per pixel over that of tiles, at the least; see docs/findings
+
+_NOTHING = Curve.line(0.0, 0.0)
+
+Curves = tuple[Curve, ...]  # of each subnet, in the network's order
 
 
 @dataclass(frozen=True)
 class CostModel:
     """Seconds of network calls.
 
-    `per_pixel`: of each subnet for an LR pixel of its windows; `per_call`: of each subnet for a call of any size.
-    Only their proportions matter to a plan, so a device's true speed need not be known.
+    Args:
+        dense: of calls on one large image.
+        tiles: of calls on the window of a tile.
+        windows: of calls on batches of windows of one shape, by the patches along a window's side.
+        captured: for each subnet the LR pixels up to which batches of windows are faster as graphs, 0 for never.
+        batch_pixels: LR pixels of the largest batch that is known to be worth it.
+        moving: seconds that windows cost beside network calls, to be planned, cut and put together, by the LR pixels of
+            the image.
+        measured: whether these are seconds of the device at hand, or arithmetic, of which proportions count.
     """
 
-    per_pixel: tuple[float, ...]
-    per_call: tuple[float, ...]
+    dense: Curves
+    tiles: Curves
+    windows: Mapping[int, Curves]
+    captured: tuple[float, ...]
+    batch_pixels: float = math.inf
+    moving: Curve = _NOTHING
+    measured: bool = False
 
-    def seconds(self, subnet: int, height: int, width: int, batch: int = 1) -> float:
-        """Of one call of a subnet on `batch` windows of height x width LR pixels."""
-        return self.per_call[subnet] + batch * height * width * self.per_pixel[subnet]
+    @cached_property
+    def per_pixel(self) -> tuple[float, ...]:
+        """What an LR pixel of a tile's window costs under each subnet."""
+        return tuple(curve.per_pixel for curve in self.tiles)
+
+    @cached_property
+    def per_call(self) -> tuple[float, ...]:
+        """What a call on a tile's window costs beside its pixels."""
+        return tuple(curve.per_call for curve in self.tiles)
 
     @property
     def call_pixels(self) -> tuple[float, ...]:
-        """What a call costs beside its pixels, in LR pixels of its subnet."""
+        """What a call on a tile's window costs beside its pixels, in LR pixels of its subnet."""
         return tuple(call / pixel for call, pixel in zip(self.per_call, self.per_pixel, strict=True))
+
+    def shares(self, pixels: float) -> tuple[float, ...]:
+        """Each subnet's seconds for an image of so many LR pixels, over the largest subnet's."""
+        seconds = [float(curve(pixels)) for curve in self.dense]
+        return tuple(each / seconds[-1] for each in seconds)
+
+    def compiled(self, dense: float, windows: float) -> CostModel:
+        """The same for compiled networks, which take these shares of the time in dense runs and in batches."""
+
+        def times(curves: Curves, gain: float) -> Curves:
+            return tuple(curve.times(gain) for curve in curves)
+
+        batches = {side: times(curves, windows) for side, curves in self.windows.items()}
+        return replace(self, dense=times(self.dense, dense), tiles=times(self.tiles, dense), windows=batches)
 
 
 def costs_by_work(network: DynamicNetwork, device: torch.device) -> CostModel:
     """By arithmetic: the subnets' work (`wbsr_arch.cost`), and the operators that each call starts."""
     if device.type == "cuda":
-        operator, rate = _GPU_OPERATOR, _GPU_RATE
+        operator, rate, large = _GPU_OPERATOR, _GPU_RATE, 1.0
     else:
-        operator, rate = _CPU_OPERATOR, _CPU_RATE * torch.get_num_threads()
-    return CostModel(
-        tuple(work / REFERENCE_PATCH**2 / rate for work in network.work.values()),
-        tuple(operator * calls for calls in network.calls.values()),
-    )
+        operator, rate, large = _CPU_OPERATOR, _CPU_RATE * torch.get_num_threads(), _OUT_OF_CACHE
+    calls = [operator * count for count in network.calls.values()]
+    pixels = [work / REFERENCE_PATCH**2 / rate for work in network.work.values()]
 
+    def curves(factor: float) -> Curves:
+        return tuple(Curve.line(call, factor * pixel) for call, pixel in zip(calls, pixels, strict=True))
 
-def costs_by_time(network: DynamicNetwork, device: torch.device, precision: str) -> CostModel:
-    """By the time that each subnet takes on the device; a call is as dear beside a pixel as by arithmetic."""
-    per_pixel = measured_seconds(network, device, precision)
-    beside = costs_by_work(network, device).call_pixels
-    return CostModel(per_pixel, tuple(pixels * cost for pixels, cost in zip(beside, per_pixel, strict=True)))
-
-
-def cost_shares(network: DynamicNetwork, cost: str, device: torch.device, precision: str) -> tuple[float, ...]:
-    """C_m of each subnet as a share of the full network's: of its FLOPs, or (`latency`) of its time on the device."""
-    if cost == "flops":
-        return tuple(network.share(subnet) for subnet in network.subnets)
-    times = measured_seconds(network, device, precision)
-    return tuple(time / times[network.subnets.index(network.full)] for time in times)
+    return CostModel(curves(large), curves(1.0), dict.fromkeys(SIDES, curves(large)), (0.0,) * len(calls))

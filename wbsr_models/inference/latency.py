@@ -1,79 +1,68 @@
-"""What each subnet costs in time on the device at hand: measured once, then read from the user's cache folder.
+"""What network calls take on the device at hand: measured once, then read from the user's cache folder.
 
 FLOPs tell little of time: a network of 36 channels runs at two thirds of the arithmetic rate of one of 64 on a CPU, and
-a GPU that is not busy takes as long for both. The cache's key is everything the times depend on: architecture, device,
-threads, precision and torch's version.
+a GPU that is not busy takes as long for both. The cache's key is everything the times depend on: architecture, windows,
+device, threads, precision, and torch's version.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
-import statistics
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
-from wbsr_arch.dynamic import DynamicNetwork
-from wbsr_base.devices import keep_freed_blocks, seconds_at
 from wbsr_base.files import write_whole
-from wbsr_base.precision import canonical, dtype_of
-from wbsr_models.inference.ready import ready
+from wbsr_models.inference.costs import CostModel
+from wbsr_models.inference.measured import Timings, costs_by_time
+from wbsr_models.inference.pool import NetworkPool
+from wbsr_models.inference.timing import gain_of_compiling, time_calls
 
-REPEATS = 5
+_FORMAT = 3  # raise it when what is measured changes
 
-_SIDE = 64  # LR pixels of the windows that are timed
-_BATCH_CPU, _BATCH_GPU = 1, 64
-_FORMAT = 2  # raise it when what is measured changes
+T = TypeVar("T")
 
 _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
 
-def measured_seconds(
-    network: DynamicNetwork, device: torch.device | str, precision: str = "fp32", folder: Path | None = None
-) -> tuple[float, ...]:
-    """Seconds per LR pixel of each subnet on `device`, in the network's order.
+def measured_costs(
+    pool: NetworkPool, device: torch.device, patch_size: int, max_pixels: float, folder: Path | None = None
+) -> CostModel:
+    """The costs of the pool's networks on `device`: in at most some 20 seconds if they are not known yet, and if they
+    are to be compiled, in what that takes for the full one.
 
     Args:
-        network: whose subnets are timed; only their shapes matter.
+        pool: whose networks are timed; only their shapes matter.
         device: where they run.
-        precision: of the networks.
+        patch_size: LR pixels.
+        max_pixels: LR pixels of the largest batch that fits into the memory.
         folder: where times are kept; None: `wbsr` in the user's cache folder.
-
-    Returns:
-        Medians of five interleaved runs on windows of 64 x 64, all above 0.
-
-    Raises:
-        ValueError: an unknown precision.
     """
-    device, precision = torch.device(device), canonical(precision)
-    path = (folder or cache_folder()) / f"latency-{_key(network, device, precision)}.json"
-    known = _read(path, len(network.subnets))
-    if known is None:
-        batch = _BATCH_GPU if device.type == "cuda" else _BATCH_CPU
-        known = time_subnets(network, device, precision, batch=batch)
-        _write(path, known)
-    return known
-
-
-def time_subnets(
-    network: DynamicNetwork, device: torch.device, precision: str = "fp32", side: int = _SIDE, batch: int = 1
-) -> tuple[float, ...]:
-    """What `measured_seconds` returns, measured now: for calls on `batch` windows of side x side LR pixels."""
-    if device.type == "cpu":
-        keep_freed_blocks()
-    window = torch.rand(batch, network.in_channels, side, side, device=device, dtype=dtype_of(precision))
-    window = window.contiguous(memory_format=torch.channels_last)
-    networks = [ready(network.extract(subnet).to(device), precision) for subnet in network.subnets]
-    for each in networks:
-        _seconds(each, window)  # warm-up
-    runs = [[_seconds(each, window) for each in networks] for _ in range(REPEATS)]
-    pixels = batch * side**2
-    return tuple(statistics.median(times) / pixels for times in zip(*runs, strict=True))
+    folder, capture, subnets = folder or cache_folder(), pool.settings.capture, len(pool.source.subnets)
+    key = _key(pool, device, patch_size)
+    plain = pool
+    if capture == "compile":
+        plain = NetworkPool(pool.source, dataclasses.replace(pool.settings, capture="none"))
+    timings = _kept(
+        folder / f"latency-{key}.json",
+        lambda: time_calls(plain, device, patch_size, max_pixels).plain(),
+        lambda content: Timings.of_plain(content, subnets),
+    )
+    costs = costs_by_time(timings, pool.source, device, by_graphs=capture in ("auto", "graphs"))
+    if capture == "graphs":
+        return dataclasses.replace(costs, captured=(math.inf,) * subnets)
+    if capture == "compile":
+        path = folder / f"compiled-{key}.json"
+        return costs.compiled(*_kept(path, lambda: gain_of_compiling(pool, timings, device), _two_gains))
+    return costs
 
 
 def cache_folder() -> Path:
@@ -81,43 +70,41 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wbsr"
 
 
-def _seconds(network: nn.Module, window: torch.Tensor) -> float:
-    start = seconds_at(window.device)
-    with torch.inference_mode():
-        network(window)
-    return seconds_at(window.device) - start
-
-
-def _key(network: DynamicNetwork, device: torch.device, precision: str) -> str:
-    is_cuda = device.type == "cuda"
+def _key(pool: NetworkPool, device: torch.device, patch_size: int) -> str:
+    network, settings, is_cuda = pool.source, pool.settings, device.type == "cuda"
     content = {
         "format": _FORMAT,
         "weights": {name: list(weight.shape) for name, weight in network.state_dict().items()},
         "flops": {str(subnet): flops for subnet, flops in network.flops.items()},
+        "windows": [patch_size, settings.halo],
         "device": torch.cuda.get_device_name(device) if is_cuda else [platform.node(), platform.processor()],
         "threads": None if is_cuda else torch.get_num_threads(),
-        "precision": precision,
+        "precision": settings.precision,
+        "self_ensemble": settings.self_ensemble,
         "torch": torch.__version__,
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def _read(path: Path, count: int) -> tuple[float, ...] | None:
+def _kept(path: Path, measure: Callable[[], Any], read: Callable[[Any], T]) -> T:
+    """What `read` makes of a file, or of what is measured now and then kept there."""
     try:
-        times = json.loads(path.read_text(encoding="utf-8"))["seconds_per_pixel"]
-        if len(times) != count or not all(value > 0 for value in times):
-            raise ValueError("it holds other numbers")
+        return read(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return None
+        pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         _logger.warning("The times in %s can't be read (%s): measuring again.", path, error)
-        return None
-    return tuple(map(float, times))
-
-
-def _write(path: Path, times: tuple[float, ...]) -> None:
+    found = measure()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps({"seconds_per_pixel": times}))
+        write_whole(path, json.dumps(found))
     except OSError as error:
         _logger.warning("The times are not kept, since %s can't be written (%s).", path.parent, error)
+    return read(found)
+
+
+def _two_gains(content: Any) -> tuple[float, float]:
+    dense, windows = map(float, content)
+    if not (dense > 0 and windows > 0):
+        raise ValueError("it holds other numbers")
+    return dense, windows

@@ -58,6 +58,7 @@ class Memory:
     def __init__(self, network: DynamicNetwork, settings: EngineSettings) -> None:
         self._network, self._settings = network, settings
         self._bytes_per_pixel: float | None = None
+        self._free: float | None = None
 
     def batch_pixels(self, lr: Tensor) -> int:
         """LR pixels of the largest batch that fits beside the canvas of an LR image (C, H, W)."""
@@ -103,7 +104,10 @@ class Memory:
     def _limit(self, lr: Tensor) -> float:
         if self._settings.memory_mb is not None:
             return self._settings.memory_mb * MEGABYTE
-        return default_megabytes(lr.device) * MEGABYTE + (0 if lr.is_cuda else self._canvas_bytes(lr))
+        if lr.is_cuda:  # asked for once: the driver takes its time, and counts what torch keeps for itself as taken
+            self._free = default_megabytes(lr.device) * MEGABYTE if self._free is None else self._free
+            return self._free
+        return default_megabytes(lr.device) * MEGABYTE + self._canvas_bytes(lr)
 
     def _canvas_bytes(self, lr: Tensor) -> int:
         return lr.numel() * self._network.scale**2 * lr.element_size()

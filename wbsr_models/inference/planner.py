@@ -1,10 +1,9 @@
-"""From the patches' subnets to a plan: what a runner is to do with an image."""
+"""From the patches' subnets to a plan of tiles: what `tile_runner.py` is to do with an image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from wbsr_models.inference.costs import CostModel
 from wbsr_models.inference.settings import EngineSettings
@@ -14,43 +13,51 @@ from wbsr_models.routing.choice import NO_SUBNET, Choice
 
 
 @dataclass(frozen=True)
+class Request:
+    """What is asked of a planner.
+
+    Args:
+        choice: (rows, cols), the subnet of each patch, `NO_SUBNET` for interpolation.
+        height: of the LR image, pixels.
+        width: of the LR image, pixels.
+        costs: of network calls.
+        max_pixels: LR pixels of the largest batch that fits into the memory, a patch's window at least.
+        parts: how much of each subnet's FLOPs is spent how far around a tile; asked for by those who plan tiles alone.
+    """
+
+    choice: Choice
+    height: int
+    width: int
+    costs: CostModel
+    max_pixels: int
+    parts: Callable[[], Sequence[Parts]]
+
+
+@dataclass(frozen=True)
 class TilePlan:
     """Tiles, each under one subnet, that write every pixel of an image once.
 
-    `kind`: how it was made; `interpolates`: whether pixels that no tile writes are interpolated.
+    Args:
+        kind: how it was made.
+        tiles: in any order.
+        interpolates: whether pixels that no tile writes are interpolated.
+        seconds: as predicted.
     """
 
     kind: str
     tiles: tuple[Tile, ...]
     interpolates: bool
+    seconds: float = field(default=0.0, compare=False)
 
-    def computed_pixels(self, shares: Sequence[float], parts: Sequence[Parts]) -> float:
+    def computed_pixels(self, shares: Sequence[float], parts: Callable[[], Sequence[Parts]]) -> float:
         """LR pixels of the full network whose FLOPs the plan costs, halos counted.
 
         Args:
             shares: of each subnet's FLOPs over the full network's.
-            parts: how much of each subnet's FLOPs is spent how far around a tile.
+            parts: as in `Request`.
         """
-        return sum(shares[tile.subnet] * tile.computed_area(parts[tile.subnet]) for tile in self.tiles)
-
-
-class Planner(Protocol):
-    """Makes plans under which no patch gets a smaller subnet than it was routed to."""
-
-    def __call__(
-        self, choice: Choice, height: int, width: int, costs: CostModel, parts: Sequence[Parts], max_pixels: int
-    ) -> TilePlan:
-        """The plan of an image.
-
-        Args:
-            choice: (rows, cols), the subnet of each patch, `NO_SUBNET` for interpolation.
-            height: LR pixels.
-            width: LR pixels.
-            costs: of network calls.
-            parts: how much of each subnet's cost is spent how far around a tile.
-            max_pixels: LR pixels of the largest window that fits into the memory.
-        """
-        ...
+        by_subnet = parts()
+        return sum(shares[tile.subnet] * tile.computed_area(by_subnet[tile.subnet]) for tile in self.tiles)
 
 
 @dataclass(frozen=True)
@@ -60,39 +67,47 @@ class TilePlanner:
     patch_size: int
     settings: EngineSettings
 
-    def __call__(
-        self, choice: Choice, height: int, width: int, costs: CostModel, parts: Sequence[Parts], max_pixels: int
-    ) -> TilePlan:
-        """See `Planner`."""
-        layout = height, width, self.patch_size, self.settings.halo
+    def __call__(self, request: Request) -> TilePlan:
+        """The plan of an image."""
+        costs, parts = request.costs, request.parts()
+        layout = request.height, request.width, self.patch_size, self.settings.halo
         tiles = plan_tiles(
-            choice, *layout, costs.per_pixel, self.settings.max_tile, costs.call_pixels, parts, max_pixels
+            request.choice,
+            *layout,
+            costs.per_pixel,
+            self.settings.max_tile,
+            costs.call_pixels,
+            parts,
+            request.max_pixels,
         )
-        return TilePlan("tiles", tuple(tiles), bool((choice == NO_SUBNET).any()))
+        seconds = sum(
+            costs.per_call[tile.subnet] + costs.per_pixel[tile.subnet] * tile.computed_area(parts[tile.subnet])
+            for tile in tiles
+        )
+        return TilePlan("tiles", tuple(tiles), bool((request.choice == NO_SUBNET).any()), seconds)
 
 
 @dataclass(frozen=True)
 class DensePlanner:
-    """The whole image as one tile, by the largest subnet that a patch needs; interpolated if none needs any."""
+    """The whole image as one tile, by the fastest subnet that is at least as large as any patch needs; interpolated if
+    none needs any."""
 
-    def __call__(
-        self, choice: Choice, height: int, width: int, costs: CostModel, parts: Sequence[Parts], max_pixels: int
-    ) -> TilePlan:
-        """See `Planner`.
+    def __call__(self, request: Request) -> TilePlan:
+        """The plan of an image.
 
         Raises:
             ValueError: the image does not fit into the memory.
         """
-        if height * width > max_pixels:
+        height, width = request.height, request.width
+        pixels, largest = height * width, int(request.choice.max())
+        if pixels > request.max_pixels:
             raise ValueError(
-                f"plan dense needs room for the whole LR image of {height} x {width} = {height * width} pixels, but "
-                f"memory_mb allows for {max_pixels}: raise it, or set plan: tiles"
+                f"plan dense needs room for the whole LR image of {height} x {width} = {pixels} pixels, but "
+                f"memory_mb allows for {request.max_pixels}: raise it, or set plan: tiles"
             )
-        largest = int(choice.max())
-        tiles = () if largest == NO_SUBNET else (make_tile(largest, 0, height, 0, width, 0, height, width),)
-        return TilePlan("dense", tiles, largest == NO_SUBNET)
-
-
-def make_planner(patch_size: int, settings: EngineSettings) -> Planner:
-    """The planner that the settings ask for."""
-    return DensePlanner() if settings.plan == "dense" else TilePlanner(patch_size, settings)
+        if largest == NO_SUBNET:
+            return TilePlan("dense", (), True)
+        seconds = [float(curve(pixels)) for curve in request.costs.dense]
+        subnet = min(range(largest, len(seconds)), key=seconds.__getitem__)
+        tile = make_tile(subnet, 0, height, 0, width, 0, height, width)
+        return TilePlan("dense", (tile,), False, seconds[subnet])

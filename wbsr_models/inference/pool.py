@@ -1,17 +1,26 @@
-"""Networks ready to run: subnets extracted, in their precision, compiled or trimmed, each made when first needed."""
+"""Networks ready to run: subnets extracted, in their precision, padded, compiled or trimmed, each made when first
+needed."""
 
 from __future__ import annotations
+
+import logging
 
 import torch
 from torch import Tensor, nn
 
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.dynamic import DynamicNetwork
+from wbsr_arch.padding import pad_widths
+from wbsr_arch.skeleton import leading
 from wbsr_base.pixels.bicubic import interpolate
 from wbsr_models.inference.ready import SelfEnsemble, ready
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.trimming import NO_MARGINS, Head, Margins, find_head, same_head, trim
 from wbsr_models.routing.choice import NO_SUBNET
+
+CHANNEL_BLOCK = 8  # a GPU multiplies so many channels at once in half precision
+
+_logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
 
 class Interpolation(nn.Module):
@@ -30,7 +39,7 @@ class NetworkPool:
     """The networks of a family's subnets, by number and by the margins that they may leave out.
 
     Networks are trimmed to what a tile needs, but for compiled ones, of which there would be one for every kind of
-    window, and self-ensembles.
+    window, and self-ensembles. In half precision on CUDA their widths are padded to whole blocks of channels.
 
     Args:
         source: the family, on the device that is to compute. Its weights are copied; `refresh` copies them anew.
@@ -56,25 +65,42 @@ class NetworkPool:
         return self._ready[number, margins]
 
     def head(self, number: int) -> Head:
-        """What of a subnet's network is trimmed; nothing of interpolation."""
-        self.network(number)
-        return self._heads.get(number, Head())
+        """What of a subnet's network is trimmed; nothing of interpolation, compiled networks and self-ensembles."""
+        if number == NO_SUBNET or self.settings.capture == "compile" or self.settings.self_ensemble:
+            return Head()
+        if number not in self._heads:
+            self._heads[number] = self._find_head(number)
+        return self._heads[number]
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Take over the source's weights as they are now; what was found, trimmed and compiled stays."""
+        """Take over the source's weights as they are now; what was found, trimmed, captured and compiled stays."""
         for number, network in self._extracted.items():
-            network.load_state_dict(self.source.slices(self.source.subnets[number]))
+            weights = network.state_dict()
+            for name, weight in self.source.slices(self.source.subnets[number]).items():
+                leading(weights[name], weight.shape).copy_(weight)
 
     def _extract(self, number: int) -> nn.Module:
-        settings = self.settings
-        network = self.source.extract(self.source.subnets[number])
-        if not (settings.compile or settings.self_ensemble):
-            self._heads[number] = self._find_head(number, network)
-        self._extracted[number] = ready(network, settings.precision, settings.compile)
+        settings, subnet = self.settings, self.source.subnets[number]
+        network = self.source.extract(subnet)
+        if self._pads(network):
+            network = pad_widths(network, self.source.options(subnet, CHANNEL_BLOCK))
+        compiled = settings.capture == "compile"
+        if compiled and not self._extracted:
+            _logger.warning(
+                "torch compiles each network when it first runs, which takes from some seconds to minutes; later "
+                "images of this run are spared it."
+            )
+        self._extracted[number] = ready(network, settings.precision, compiled)
         return SelfEnsemble(network) if settings.self_ensemble else network
 
-    def _find_head(self, number: int, network: nn.Module) -> Head:
-        flops = self.source.flops[self.source.subnets[number]] / REFERENCE_PATCH**2
+    def _pads(self, network: nn.Module) -> bool:
+        """Whether a network runs faster with whole blocks of channels."""
+        return self.settings.precision != "fp32" and next(network.parameters()).is_cuda
+
+    def _find_head(self, number: int) -> Head:
+        subnet = self.source.subnets[number]
+        network = self.source.extract(subnet)
+        flops = self.source.flops[subnet] / REFERENCE_PATCH**2
         known = (same_head(head, network, flops) for head in self._heads.values())
         return next(filter(None, known), None) or find_head(network, self.source.in_channels)

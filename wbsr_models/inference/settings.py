@@ -14,7 +14,8 @@ from wbsr_base.precision import Precision, canonical
 DEFAULT_HALO = 4  # LR pixels; the least whose mean seam stays below 1.02 on trained weights, see docs/findings
 
 CanvasDevice = Literal["auto", "cpu", "same"]
-PlanKind = Literal["tiles", "dense"]
+PlanKind = Literal["auto", "tiles", "windows", "dense"]
+Capture = Literal["auto", "none", "graphs", "compile"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,9 @@ class EngineSettings:
     """How dynamic inference computes.
 
     Args:
-        plan: `tiles` of neighbouring patches that share a subnet, or `dense`, the whole image in one go by the largest
-            subnet that a patch needs.
+        plan: `tiles` of neighbouring patches that share a subnet; `windows` of one shape, which take few network calls;
+            `dense`, the whole image in one go by a subnet as large as any patch needs; or `auto`, the one that is
+            predicted to be fastest: no patch gets a smaller subnet than it was routed to under any of them.
         halo: LR pixels of real surroundings that every tile reads.
         max_tile: largest side of a joined tile in LR pixels.
         precision: number format of the networks: `fp32`, `bf16`, which is fast on CPUs that know it, or `fp16`, on GPUs
@@ -33,26 +35,29 @@ class EngineSettings:
         batch_pixels: LR pixels of one batch, halos counted; by default what keeps the device busy.
         canvas_device: where the result lies: `same` as the image, `cpu`, or `auto`: the CPU if the result would take
             more than half of the memory.
-        compile: run the networks through `torch.compile`; slower on a CPU.
+        capture: how a network's operators are started: one by one (`none`), together as `graphs` of CUDA, where
+            batches have one shape, or compiled by torch (`compile`), which takes long at first and is slower on a CPU;
+            `auto`: as graphs where they were measured to be faster.
         self_ensemble: take the mean over eight flips and turns, at eight times the cost.
 
     Raises:
         ValueError: an unknown word, or a number out of its range.
     """
 
-    plan: PlanKind = "tiles"
+    plan: PlanKind = "auto"
     halo: int = DEFAULT_HALO
     max_tile: int = 256
     precision: Precision = "fp32"
     memory_mb: float | None = None
     batch_pixels: int | None = None
     canvas_device: CanvasDevice = "auto"
-    compile: bool = False
+    capture: Capture = "auto"
     self_ensemble: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", canonical(self.precision))
-        for name, words in (("plan", get_args(PlanKind)), ("canvas_device", get_args(CanvasDevice))):
+        for name, kind in (("plan", PlanKind), ("canvas_device", CanvasDevice), ("capture", Capture)):
+            words = get_args(kind)
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} must be one of {', '.join(words)}, got {getattr(self, name)!r}")
         for name, least in (("halo", 0), ("max_tile", 1), ("batch_pixels", 1)):

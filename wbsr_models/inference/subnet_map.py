@@ -21,7 +21,7 @@ def draw_subnet_map(image: Image, choice: NDArray[np.integer], cell: int, num_su
     """Tint an image by subnet.
 
     Args:
-        image: uint8 BGR (H, W, 3).
+        image: uint8 BGR (H, W, 3), or grey (H, W).
         choice: (rows, cols) subnet numbers, 0 the cheapest; -1, no subnet, is tinted grey.
         cell: side of a patch in pixels of `image`.
         num_subnets: M.
@@ -89,7 +89,8 @@ def _tint(image: Image, colours: NDArray[np.uint8], cell: int) -> Image:
         np.minimum(np.arange(side) // cell, count - 1)
         for side, count in zip(image.shape[:2], colours.shape[:2], strict=True)
     )
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    luma = image if image.ndim == 2 or image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(luma, cv2.COLOR_GRAY2BGR)
     return np.asarray(cv2.addWeighted(grey, 1 - TINT, colours[rows[:, None], cols[None, :]], TINT, 0), dtype=np.uint8)
 
 

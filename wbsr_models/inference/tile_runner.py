@@ -42,6 +42,12 @@ class TileRunner:
         Raises:
             ValueError: there is no tile, and no interpolation.
         """
+        if lr.device.type == "cpu":
+            keep_freed_blocks()
+        if len(plan.tiles) == 1 and plan.tiles[0].is_whole(*lr.shape[-2:]):
+            # Not in inference mode, whose tensors may not be written to: the output is the result.
+            output = self._call(self.pool.network(plan.tiles[0].subnet), self._laid_out(lr))[0]
+            return output.to("cpu" if self.memory.on_cpu(lr) else lr.device, lr.dtype)
         canvas: Tensor | None = None
         if plan.interpolates:
             canvas = self.pool.interpolation((lr.cpu() if self.memory.on_cpu(lr) else lr)[None])[0]
@@ -58,8 +64,7 @@ class TileRunner:
         """Each tile of an LR image (C, H, W) with the output of its window, (C, scale h, scale w), in any order."""
         if lr.device.type == "cpu":
             keep_freed_blocks()
-        settings = self.pool.settings
-        image = lr[None].to(dtype_of(settings.precision)).contiguous(memory_format=torch.channels_last)
+        settings, image = self.pool.settings, self._laid_out(lr)
         groups: defaultdict[tuple[int, int, int, Margins], list[Tile]] = defaultdict(list)
         for tile in tiles:
             groups[tile.subnet, tile.window_height, tile.window_width, self._margins(tile)].append(tile)
@@ -71,6 +76,10 @@ class TileRunner:
                 batch = members[first : first + size]
                 yield from zip(batch, self._run(network, image, batch), strict=True)
 
+    def _laid_out(self, lr: Tensor) -> Tensor:
+        """(1, C, H, W) as networks read it fastest."""
+        return lr[None].to(dtype_of(self.pool.settings.precision)).contiguous(memory_format=torch.channels_last)
+
     def _margins(self, tile: Tile) -> Margins:
         """What a network has to know of a tile's margins: nothing, where it is not trimmed."""
         return tile.margins if self.pool.head(tile.subnet).stages else NO_MARGINS
@@ -79,7 +88,10 @@ class TileRunner:
         windows = [image[tile.window] for tile in tiles]
         batch = (windows[0] if len(windows) == 1 else torch.cat(windows)).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            outputs: Tensor = network(batch)
+            return self._call(network, batch)
+
+    def _call(self, network: nn.Module, batch: Tensor) -> Tensor:
+        outputs: Tensor = network(batch)
         return outputs
 
     def _write(self, canvas: Tensor, tile: Tile, output: Tensor) -> None:

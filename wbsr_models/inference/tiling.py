@@ -52,6 +52,10 @@ class Tile:
     def window_area(self) -> int:
         return self.window_height * self.window_width
 
+    def is_whole(self, height: int, width: int) -> bool:
+        """Whether it is the whole image of height x width."""
+        return (self.top, self.left, self.bottom, self.right) == (0, 0, height, width)
+
     @property
     def margins(self) -> Margins:
         """LR pixels that the window has above, below, left and right of the tile."""

@@ -2,12 +2,20 @@
 
     LR image -> scores (one pooling) -> classes -> subnet per patch -> plan -> batches by (subnet, window) -> canvas
 
+Scores come to the host, where routing and planning are arithmetic on a few hundred numbers, and the plan goes back: so
+an image on a GPU waits once for the device before its networks start, whatever the policy.
 The output is exactly scale x input for every size, images smaller than a patch included.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +25,32 @@ from torch import Tensor
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.devices import seconds_at
 from wbsr_models.checkpoints.loading import load_supernet, own_policy
-from wbsr_models.inference.costs import CostModel, cost_shares, costs_by_time, costs_by_work
+from wbsr_models.inference.capture import Captures
+from wbsr_models.inference.costs import CostModel, costs_by_work
+from wbsr_models.inference.finite import is_finite
+from wbsr_models.inference.in_time import largest_share
+from wbsr_models.inference.latency import measured_costs
 from wbsr_models.inference.memory import Memory
-from wbsr_models.inference.planner import TilePlan, make_planner
+from wbsr_models.inference.planner import Request
+from wbsr_models.inference.planning import Plan, Planner
 from wbsr_models.inference.pool import NetworkPool
 from wbsr_models.inference.report import Report
+from wbsr_models.inference.restoring import restore_flat
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.tile_runner import TileRunner
 from wbsr_models.inference.trimming import WHOLE, Parts
+from wbsr_models.inference.window_planner import WindowPlan
+from wbsr_models.inference.window_runner import WindowRunner
+from wbsr_models.routing.by_budget import Budget
 from wbsr_models.routing.choice import Choice, Scores
+from wbsr_models.routing.flat import mark_flat, spare_flat
 from wbsr_models.routing.policies import make_policy, with_budget
-from wbsr_models.routing.policy import Policy
+from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
+
+_logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
+
+_SHARES_AT = {"cpu": 64**2, "cuda": 256**2}  # LR pixels of the dense run by which subnets' times are compared
 
 
 class DynamicUpscaler:
@@ -56,13 +78,17 @@ class DynamicUpscaler:
         self.network, self.settings = network, settings or EngineSettings()
         self.profile = Profile(profile) if isinstance(profile, int) else profile
         self.profile.check(len(network.subnets))
-        if self.settings.plan == "tiles" and self.settings.max_tile < self.patch_size:
+        if self.settings.plan in ("auto", "tiles") and self.settings.max_tile < self.patch_size:
             raise ValueError(
                 f"max_tile must be at least {self.patch_size}, the side of a patch, got {self.settings.max_tile}"
             )
         self.pool, self.memory = NetworkPool(network, self.settings), Memory(network, self.settings)
         self.runner = TileRunner(self.pool, self.memory)
-        self._plan = make_planner(self.patch_size, self.settings)
+        self._full_precision: DynamicUpscaler | None = None
+        captured = math.inf if self.settings.capture == "graphs" else 0.0
+        self.windows = WindowRunner(self.pool, self.memory, Captures([captured] * len(network.subnets)))
+        self.planner = Planner(self.patch_size, self.settings)
+        self._known_costs: dict[bool, CostModel] = {}  # by whether they were measured
         self.flops_shares = tuple(network.share(subnet) for subnet in network.subnets)
         self._set_policy(policy)
 
@@ -107,6 +133,7 @@ class DynamicUpscaler:
     def refresh(self) -> None:
         """Take over the network's weights as they are now, after it was trained further."""
         self.pool.refresh()
+        self._full_precision = None
 
     @torch.no_grad()
     def __call__(self, image: Tensor, budget: float | None = None) -> tuple[Tensor, Report]:
@@ -127,22 +154,33 @@ class DynamicUpscaler:
             return self.routed(with_budget(self.policy, budget))(image)
         if image.dim() not in (3, 4) or (image.dim() == 4 and len(image) != 1) or image.numel() == 0:
             raise ValueError(f"image must be (C, H, W) or (1, C, H, W) and not empty, got {tuple(image.shape)}")
-        start = seconds_at(image.device)
+        start = time.perf_counter()
         lr = image.reshape(image.shape[-3:])
-        choice = self.route(lr)
-        plan = self.plan(choice, lr)
-        canvas = self.runner(lr, plan)
+        choice, plan, why = self._routed(lr)
+        canvas = self._run(lr, plan)
+        if self.settings.precision != "fp32" and not is_finite(canvas):
+            canvas = self._in_full_precision()._run(lr, plan)
+        if self.policy.flat:
+            restore_flat(canvas, lr)
         height, width = lr.shape[-2:]
-        run = plan.computed_pixels(self.flops_shares, self._parts(choice))
+        run = plan.computed_pixels(self.flops_shares, lambda: self._parts(choice))
         patch = min(self.patch_size, height) * min(self.patch_size, width)
         run_share = (run + self.router_share * choice.size * patch) / (height * width)
-        return canvas.reshape(*image.shape[:-3], *canvas.shape), self.report(choice, run_share, start, plan.kind)
+        report = self.report(choice, run_share, start, plan.kind, why)
+        return canvas.reshape(*image.shape[:-3], *canvas.shape), report
 
-    def report(self, choice: Choice, flops_share_run: float, start: float, plan: str = "tiles") -> Report:
-        """What a run did that began at `start`, by the clock of its device."""
+    def report(
+        self,
+        choice: Choice,
+        flops_share_run: float,
+        start: float,
+        plan: str = "tiles",
+        why: Mapping[str, float] | None = None,
+    ) -> Report:
+        """What a run did that began at `start`, by `time.perf_counter`; the device is waited for."""
         milliseconds = 1000 * (seconds_at(self.device) - start)
         cost, share = (float(np.array([*each, 0.0])[choice].mean()) for each in (self.cost_shares, self.flops_shares))
-        return Report(choice, cost, share, float(flops_share_run), milliseconds, self.router_share, plan)
+        return Report(choice, cost, share, float(flops_share_run), milliseconds, self.router_share, plan, why or {})
 
     def route(self, lr: Tensor, patch_size: int | None = None, stride: int | None = None) -> Choice:
         """The subnet number of every patch of an LR image (C, H, W): int64 (rows, cols); -1 is bicubic.
@@ -154,19 +192,73 @@ class DynamicUpscaler:
 
     def scores(self, lr: Tensor, patch_size: int | None = None, stride: int | None = None) -> Scores:
         """What the patches of an LR image (C, H, W) are routed by, float32 (rows, cols) or (rows, cols, M): see the
-        policy."""
+        policy. NaN is a flat patch where flat ones are spared."""
         side = patch_size or self.patch_size
-        return self.policy.scores(self.network, lr, side, stride or side)
+        scores = self.policy.scores(self.network, lr, side, stride or side)
+        return mark_flat(scores, lr, side, stride or side) if self.policy.flat else scores
 
-    def plan(self, choice: Choice, lr: Tensor) -> TilePlan:
-        """What the runner is to do with an LR image (C, H, W), each patch by its chosen subnet at least.
+    def plan(self, choice: Choice, lr: Tensor) -> Plan:
+        """What a runner is to do with an LR image (C, H, W), each patch by its chosen subnet at least.
 
-        What plans are to save is time, so they are compared by the subnets' time where the policy counts that, and
-        otherwise by their work; both are spent over a subnet's layers as its FLOPs are.
+        What plans are to save is time. It is measured where the policy counts it, and on CUDA where windows are thought
+        of; otherwise plans are compared by their work.
         """
+        return self._planned(choice, lr)[0]
+
+    @property
+    def costs(self) -> CostModel:
+        """Of network calls; measured when first asked for, where they are to be measured."""
+        by_windows = self.device.type == "cuda" and self.settings.plan in ("auto", "windows")
+        measured = by_windows or self.policy.cost == "latency"
+        if measured not in self._known_costs:
+            if measured:
+                room = self.memory.batch_pixels(torch.empty(self.network.in_channels, 1, 1, device=self.device))
+                costs = measured_costs(self.pool, self.device, self.patch_size, room)
+                self.windows.captures.limits = costs.captured
+            else:
+                costs = costs_by_work(self.network, self.device)
+            self._known_costs[measured] = costs
+        return self._known_costs[measured]
+
+    def _planned(self, choice: Choice, lr: Tensor) -> tuple[Plan, Mapping[str, float]]:
+        """The plan, and the seconds that it and others are predicted to take."""
         height, width = lr.shape[-2:]
         room = self.memory.window_pixels(lr, self.patch_size)
-        return self._plan(choice, height, width, self._costs, self._parts(choice), room)
+        request = Request(choice, height, width, self.costs, room, lambda: self._parts(choice))
+        return self.planner(request)
+
+    def _routed(self, lr: Tensor) -> tuple[Choice, Plan, Mapping[str, float]]:
+        """The subnets of the patches, and the plan; a budget in time is kept by both together."""
+        scores, policy = self.scores(lr), self.policy
+
+        def plan(choose: Choose) -> tuple[Choice, Plan, Mapping[str, float]]:
+            choice = choose(scores)
+            return choice, *self._planned(choice, lr)
+
+        if not (isinstance(policy, Budget) and policy.cost == "latency" and policy.budget_over == "image"):
+            return plan(self._choose)
+        spend = functools.partial(replace, policy)
+        dense = float(self.costs.dense[-1](lr.shape[-2] * lr.shape[-1]))
+        least = min(self.cost_shares)
+        return largest_share(
+            lambda budget: plan(self._chooser(spend(budget=budget))),
+            lambda found: found[1].seconds,
+            least,
+            policy.budget,
+            dense,
+        )
+
+    def _run(self, lr: Tensor, plan: Plan) -> Tensor:
+        """The result of a plan, (C, scale H, scale W)."""
+        return self.windows(lr, plan) if isinstance(plan, WindowPlan) else self.runner(lr, plan)
+
+    def _in_full_precision(self) -> DynamicUpscaler:
+        """The same in fp32, for images that overflow otherwise."""
+        if self._full_precision is None:
+            settings = replace(self.settings, precision="fp32")
+            self._full_precision = DynamicUpscaler(self.network, self.profile, self.policy, settings)
+        _logger.warning("An image overflowed in %s: it was upscaled in fp32.", self.settings.precision)
+        return self._full_precision
 
     def _parts(self, choice: Choice) -> list[Parts]:
         """How much of each subnet's cost is spent how far around a tile; networks that no patch needs are not made."""
@@ -175,11 +267,10 @@ class DynamicUpscaler:
 
     def _set_policy(self, policy: str | Policy) -> None:
         self.policy = make_policy(policy, {}) if isinstance(policy, str) else policy
-        subnets, precision = self.network.subnets, self.settings.precision
-        self.cost_shares = cost_shares(self.network, self.policy.cost, self.device, precision)
+        by_time = self.policy.cost == "latency"
+        self.cost_shares = self.costs.shares(_SHARES_AT[self.device.type]) if by_time else self.flops_shares
         self.router_share = self.policy.own_share(self.network)
-        self._choose = self.policy.chooser(subnets, self.cost_shares, self.profile)
-        if self.policy.cost == "latency":
-            self._costs: CostModel = costs_by_time(self.network, self.device, precision)
-        else:
-            self._costs = costs_by_work(self.network, self.device)
+        self._choose = self._chooser(self.policy)
+
+    def _chooser(self, policy: Policy) -> Choose:
+        return spare_flat(policy.chooser(self.network.subnets, self.cost_shares, self.profile))

@@ -43,10 +43,6 @@ class Arm(Policy):
     def needs(self) -> tuple[str, ...]:
         return ("edge_table",)
 
-    @property
-    def point(self) -> dict[str, float]:
-        return {"eta": self.eta}
-
     def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
         """Edge scores, (rows, cols)."""
         return np.asarray(edge_score(lr, patch_size, stride).cpu().numpy())

@@ -54,10 +54,6 @@ class Budget(Policy):
     def needs(self) -> tuple[str, ...]:
         return ("thresholds", "class_shares") if self.budget_over == "set" else ("thresholds",)
 
-    @property
-    def point(self) -> dict[str, float]:
-        return {"budget": self.budget}
-
     def for_one_image(self) -> Budget:
         return replace(self, budget_over="image")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_arch.subnet import Subnet
+from wbsr_base.pixels.windows import cut
 from wbsr_data.gradient import patch_positions
 from wbsr_models.routing.choice import Scores
 from wbsr_models.routing.policy import Choose, Policy
@@ -65,12 +65,9 @@ def ask(router: nn.Module, lr: Tensor, patch_size: int, stride: int) -> Scores:
     Returns:
         float32 (rows, cols, M).
     """
-    rows, cols = (patch_positions(side, patch_size, stride).tolist() for side in lr.shape[-2:])
-    corners = list(itertools.product(rows, cols))
-    parts = []
-    for first in range(0, len(corners), _BATCH):
-        batch = corners[first : first + _BATCH]
-        patches = torch.stack([lr[:, y : y + patch_size, x : x + patch_size] for y, x in batch])
-        parts.append(router(patches.float()))
+    rows, cols = (patch_positions(side, patch_size, stride, lr.device) for side in lr.shape[-2:])
+    height, width = (min(side, patch_size) for side in lr.shape[-2:])
+    tops, lefts = (torch.split(side.flatten(), _BATCH) for side in torch.meshgrid(rows, cols, indexing="ij"))
+    parts = [router(cut(lr, y, x, height, width).float()) for y, x in zip(tops, lefts, strict=True)]
     scores: Scores = torch.cat(parts).reshape(len(rows), len(cols), -1).cpu().numpy()
     return scores

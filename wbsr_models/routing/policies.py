@@ -27,7 +27,15 @@ from wbsr_models.routing.fixed import Fixed
 from wbsr_models.routing.policy import Policy
 from wbsr_models.routing.profile import Profile
 
-POLICIES: dict[str, type[Policy]] = {policy.name: policy for policy in (Paper, Eq16, Budget, Arm, Classifier, Fixed)}
+_ALL: tuple[type[Policy], ...] = (
+    Paper,
+    Eq16,
+    Budget,
+    Arm,
+    Classifier,
+    Fixed,
+)
+POLICIES: dict[str, type[Policy]] = {policy.name: policy for policy in _ALL}
 
 
 def Routing(mode: str = "paper", budget: float | None = None, **options: Any) -> Policy:  # noqa: N802  makes objects
@@ -101,7 +109,7 @@ def with_budget(policy: Policy, budget: float) -> Policy:
     """Another budget: of the policy's own option if it has one, otherwise of policy `budget`."""
     if takes(policy.name, "budget"):
         return dataclasses.replace(policy, budget=budget)  # type: ignore[call-arg]
-    return Budget(budget, cost=policy.cost)
+    return Budget(budget, cost=policy.cost, flat=policy.flat)
 
 
 def _owner(option: str) -> type[Policy]:

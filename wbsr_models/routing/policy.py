@@ -31,6 +31,8 @@ class Policy:
 
     Args:
         cost: what a subnet costs: its `flops`, or its `latency` as measured on the device.
+        flat: interpolate flat patches, in which nothing differs by more than one level of 8 bits, at no cost, and flat
+            places of the others exactly: white paper stays white.
     """
 
     name: ClassVar[str]
@@ -38,6 +40,7 @@ class Policy:
     on_a_curve: ClassVar[Mapping[str, Any]] = {}  # other defaults, where a test measures it at several values
 
     cost: Cost = "flops"
+    flat: bool = False
 
     @property
     def mode(self) -> str:
@@ -51,8 +54,10 @@ class Policy:
 
     @property
     def point(self) -> dict[str, float]:
-        """Where on a curve of quality over cost it stands: the option that moves it, and its value."""
-        return {}
+        """Where on a curve of quality over cost it stands: the option that moves it, by default its knob, and its
+        value; empty where that is no number."""
+        value = None if self.knob is None else getattr(self, self.knob)
+        return {self.knob: value} if self.knob is not None and isinstance(value, (int, float)) else {}
 
     def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
         """What the patches of an LR image are chosen by; here their RMS gradient magnitudes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wbsr_models.routing.edge_table import EdgeTable
 
@@ -47,6 +47,15 @@ class Profile:
                     f"{name} must have one row for each of the {len(self.thresholds or ()) + 1} difficulty classes, "
                     f"got {len(rows)}: run wbsr calibrate again"
                 )
+
+    def with_tables(self, measured: Profile) -> Profile:
+        """This profile with the tables of another, measured on the same weights, as far as they hold: none for patches
+        of another size, and what was measured by class under the same thresholds alone."""
+        if measured.patch_size != self.patch_size:
+            return self
+        if measured.thresholds == self.thresholds:
+            return measured
+        return replace(measured, thresholds=self.thresholds, error_table=None, class_shares=None)
 
     def check(self, num_subnets: int) -> None:
         """Refuse the tables of another network.

@@ -95,12 +95,13 @@ def calibrate(
         settings: how much is measured; None takes the defaults.
 
     Raises:
-        ValueError: no image is as large as a patch, or there are fewer patches than classes or bins.
+        ValueError: no image is as large as a patch, there are fewer patches than classes or bins, the network takes
+            other channels than 3 or 1, or makes pixels that are no numbers.
     """
     settings = settings or CalibrationSettings()
     rng = np.random.default_rng(settings.seed)
     chosen = np.sort(rng.permutation(count)[: settings.images])
-    scored = _scored(load, chosen.tolist(), network.scale, known.patch_size)
+    scored = _scored(load, chosen.tolist(), network, known.patch_size)
     scores = np.concatenate([one.scores for one in scored])
     thresholds = known.thresholds or tuple(quantiles(scores, settings.num_classes).tolist())
     num_classes = len(thresholds) + 1
@@ -151,10 +152,11 @@ def _psnr(squared: Errors) -> Errors:
     return np.asarray(-10 * np.log10(np.maximum(squared, _NO_ERROR)))
 
 
-def _scored(load: Load, chosen: Sequence[int], scale: int, patch_size: int) -> list[Scored]:
+def _scored(load: Load, chosen: Sequence[int], network: DynamicNetwork, patch_size: int) -> list[Scored]:
     """The LR images of these HR images and the scores of their patches, without those smaller than a patch."""
     bar = tqdm(chosen, desc="Scoring patches", unit="image")
-    scored = [one for one in (score(load(number), number, scale, patch_size) for number in bar) if one]
+    scale, channels = network.scale, network.in_channels
+    scored = [one for one in (score(load(number), number, scale, patch_size, channels) for number in bar) if one]
     if not scored:
         raise ValueError(
             f"HR images must be at least {patch_size * scale} pixels high and wide for one patch, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.basicsr import get_root_logger, imwrite, tensor2img
-from wbsr_models.checkpoints.metadata import Metadata, check_weights, load_checkpoint, read_metadata
+from wbsr_base.weights.files import read_weights
+from wbsr_models.checkpoints.metadata import Metadata, read_metadata
 from wbsr_models.inference.subnet_map import draw_subnet_map
 from wbsr_models.inference.upscaler import DynamicUpscaler
 from wbsr_models.routing.policies import make_policy
@@ -60,13 +60,10 @@ class DynamicSRModel(SharedValidation):
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Load weights, WBSR's or stock ones of the backbone, and what a WBSR checkpoint says beside them."""
-        content = load_checkpoint(load_path)
-        metadata = read_metadata(content, load_path)
+        metadata = read_metadata(read_weights(load_path), load_path)
         if metadata is not None:
             self._take_over(metadata.profile)
-        key = next((key for key in (param_key, "params", "params_ema") if key in content), None)
-        check_weights(self.get_bare_model(net), content if key is None else content[key], load_path)
-        super().load_network(net, load_path, strict, key)
+        super().load_network(net, load_path, strict, param_key)
 
     def network_metadata(self, net_label: str) -> dict[str, Any]:
         """The `wbsr` entry of the checkpoint."""
@@ -169,13 +166,8 @@ class DynamicSRModel(SharedValidation):
         options = self.dynamic.test
         patch_size = found.patch_size if self.profile is None else self.profile.patch_size
         self.profile = Profile(patch_size, options.thresholds or found.thresholds)
-        # Errors were measured on these weights, and by classes of these thresholds and patches; training changes the
-        # first, options may change the others.
-        if not self.is_train and patch_size == found.patch_size:
-            same = self.profile.thresholds == found.thresholds
-            self.profile = replace(
-                self.profile, error_table=found.error_table if same else None, edge_table=found.edge_table
-            )
+        if not self.is_train:  # tables were measured on these weights, which a training changes
+            self.profile = self.profile.with_tables(found)
 
     def _check_thresholds(self) -> None:
         by_class = [policy.mode for _, policy in self.dynamic.requests if "thresholds" in policy.needs]

@@ -25,6 +25,8 @@ from wbsr_models.routing.profile import FROM_TRAINING, NEEDED
 from wbsr_models.testing.protocol import Protocol
 from wbsr_models.testing.training_sets import difficulty_classes
 
+_PLAN = "tiles"  # whose quality is that of the subnets which are asked for, on every device; `auto` may give more
+
 Requests = tuple[tuple[str, Policy], ...]
 
 
@@ -76,10 +78,13 @@ def parse_dynamic(block: Mapping[str, Any] | None, where: str, routing: str = "p
     Raises:
         ValueError, TypeError: an unknown key, or a value that breaks a rule.
     """
-    if not isinstance(block or {}, Mapping):
+    if block is not None and not isinstance(block, Mapping):
         raise TypeError(f"{where} must be a block of keys, got {block!r}")
     rest = dict(block or {})
+    if "compile" in rest:
+        rest["capture"] = _captured(rest.pop("compile"), rest.get("capture"), where)
     settings, test = (_taken(cls, rest) for cls in (EngineSettings, TestOptions))
+    settings = {"plan": _PLAN, **settings}
     asked = {name: rest.pop(name) for name in option_names() if name in rest and name != "subnet"}
     mode = rest.pop("routing", routing)
     if not isinstance(mode, str):
@@ -132,6 +137,15 @@ def check_network(opt: dict[str, Any], model: str, network_type: str) -> None:
     got = opt["network_g"].get("type")
     if got != network_type:
         raise ValueError(f"{model} is for {network_type} alone: network_g:type must be {network_type}, got {got!r}")
+
+
+def _captured(compiled: Any, capture: Any, where: str) -> Any:
+    """What `capture` is where the block says `compile`, its name in 0.1.0."""
+    if not isinstance(compiled, bool):
+        raise TypeError(f"{where}:compile must be true or false, got {compiled!r}: better write capture: compile")
+    if compiled and capture not in (None, "compile"):
+        raise ValueError(f"{where}: compile: true is capture: compile, got capture: {capture}: leave out one of them")
+    return "compile" if compiled else capture or "auto"
 
 
 def _requests(mode: str, asked: Mapping[str, Any], where: str) -> Requests:

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wbsr_base.pixels.bicubic import Bytes, crop_to_multiple, resize
+from wbsr_base.pixels.luma import in_channels
 from wbsr_data.edge import edge_score
 from wbsr_data.gradient import gradient_score, patch_positions
 from wbsr_models.inference.tile_runner import TileRunner
@@ -38,12 +39,12 @@ class Scored:
     edges: NDArray[np.float32]
 
 
-def score(hr: Bytes, number: int, scale: int, patch_size: int) -> Scored | None:
-    """The LR image and the scores of its patches; None if it is smaller than a patch."""
+def score(hr: Bytes, number: int, scale: int, patch_size: int, channels: int = 3) -> Scored | None:
+    """The LR image, in the channels of a network, and the scores of its patches; None if it is smaller than a patch."""
     pixels = crop_to_multiple(hr, scale)
     if min(pixels.shape[:2]) < patch_size * scale:
         return None
-    lr = to_tensor(resize(pixels, 1 / scale))
+    lr = in_channels(to_tensor(resize(pixels, 1 / scale)), channels)
     rows, cols = (patch_positions(side, patch_size, patch_size).numpy() for side in lr.shape[1:])
     grid_rows, grid_cols = np.meshgrid(rows, cols, indexing="ij")
     scores, edges = (scoring(lr, patch_size).numpy().ravel() for scoring in (gradient_score, edge_score))
@@ -58,7 +59,7 @@ def squared_errors(
     patch_size: int,
     device: torch.device,
 ) -> Iterator[tuple[NDArray[np.int64], Errors]]:
-    """Mean squared errors (RGB, range 0-1) on drawn patches, image by image.
+    """Mean squared errors (RGB, or luma of a network that takes that; range 0-1) on drawn patches, image by image.
 
     Args:
         runner: of the networks.
@@ -70,6 +71,9 @@ def squared_errors(
 
     Yields:
         Positions (n,), and the errors of interpolation and of each subnet, (n, 1 + M).
+
+    Raises:
+        ValueError: a subnet makes pixels that are no finite numbers.
     """
     first = np.cumsum([0, *(len(one.scores) for one in scored)])
     with tqdm(total=len(drawn), desc="Measuring errors", unit="patch") as bar:
@@ -77,7 +81,8 @@ def squared_errors(
             inside = drawn[(drawn >= start) & (drawn < end)]
             if len(inside) > 0:
                 places = [(int(one.rows[i - start]), int(one.cols[i - start])) for i in inside]
-                yield inside, _on_image(runner, one.lr.to(device), to_tensor(load(one.number)), places, patch_size)
+                hr = in_channels(to_tensor(load(one.number)), one.lr.shape[0])
+                yield inside, _on_image(runner, one.lr.to(device), hr, places, patch_size)
                 bar.update(len(inside))
 
 
@@ -93,6 +98,11 @@ def _on_image(runner: TileRunner, lr: Tensor, hr: Tensor, places: Sequence[tuple
         ]
         rows = {tile: i for i, tile in enumerate(tiles)}
         for tile, output in runner.outputs(lr, tiles):
+            if not output.isfinite().all():
+                raise ValueError(
+                    f"subnet {network.subnets[number]} makes pixels that are no finite numbers, so nothing can be "
+                    "measured: take an earlier checkpoint"
+                )
             sr = output[tile.inside(network.scale)].clamp(0, 1).float().cpu()
             result[rows[tile], column] = float((sr - hr[tile.target(network.scale)]).square().mean())
     return result

@@ -7,7 +7,7 @@ from typing import Any
 
 from wbsr_base.options import parse
 from wbsr_data.dda.options import DDAOptions
-from wbsr_data.hes_options import parse_hes
+from wbsr_data.hes.options import parse_hes
 
 
 def difficulty_classes(train: Mapping[str, Any]) -> int | None:

@@ -122,8 +122,8 @@ class TrainedModel(DynamicSRModel):
         self.compute.resume(resume_state.get("supernet", {}).get("scaler", {}))
 
     def _learn_classes(self, data: dict[str, Any]) -> None:
-        """The thresholds of the training's difficulty classes, which are in each batch, are read from the first; those
-        of a pretrained network hold no longer."""
+        """Take the thresholds of the training's difficulty classes from its first batch, for they are the same in all;
+        what a pretrained network knows of its own classes holds no longer."""
         if not self._knows_classes and "thresholds" in data and self.profile is not None:
             self.profile = Profile(self.profile.patch_size, tuple(data["thresholds"][0].tolist()))
             self._knows_classes = True

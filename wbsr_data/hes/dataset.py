@@ -31,7 +31,7 @@ from wbsr_base.basicsr import (
 from wbsr_base.pixels.images import Pixels, to_float
 from wbsr_data.crop import CropPlan, Crops
 from wbsr_data.draws import DrawPlan, Plan
-from wbsr_data.hes_options import PatchOptions, check_pairs, parse_hes
+from wbsr_data.hes.options import PatchOptions, check_pairs, parse_hes
 from wbsr_data.pair_images import PairImages
 from wbsr_data.patch_index import IndexSettings
 from wbsr_data.reader import PairReader

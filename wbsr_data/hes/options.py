@@ -44,6 +44,8 @@ class PatchOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        if self.cache == "":
+            raise ValueError("cache must be true, false or a folder, got an empty text")
         if not 2 <= self.num_classes <= 255:
             raise ValueError(f"num_classes must be in 2..255, got {self.num_classes}")
         if not 0 <= self.sample_level <= 1:
