@@ -93,6 +93,11 @@ class Supernet(DynamicNetwork):
         """The subnet's weights by name: views into the shared ones, through which gradients flow."""
         return {slot.name: slot.slice() for slot in self._member(subnet)[1]}
 
+    def skeleton(self, subnet: Subnet) -> nn.Module:
+        """The subnet's architecture, to be called with its weights (`slices`) and not by itself: its own are on `meta`,
+        but for the full network's, which is the backbone."""
+        return self._backbone if subnet == self.full else self._member(subnet)[0]
+
     def extract(self, subnet: Subnet | None = None) -> nn.Module:
         """A plain network of the backbone's architecture with contiguous copies of the subnet's weights.
 

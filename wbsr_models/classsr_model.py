@@ -15,6 +15,7 @@ from wbsr_base.basicsr import MODEL_REGISTRY, get_root_logger
 from wbsr_models.testing.options import check_network, dynamic_options
 from wbsr_models.training.classsr_losses import average_loss, class_loss
 from wbsr_models.training.classsr_options import classsr_options, default_routing
+from wbsr_models.training.compute import compute_options
 from wbsr_models.training.step import Batch, Losses, Pass
 from wbsr_models.training.trained_model import TrainedModel
 
@@ -32,6 +33,7 @@ class ClassSRModel(TrainedModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         check_network(opt, type(self).__name__, self.network_type)
+        _check_compute(opt)
         self.classsr, self.default_routing = classsr_options(opt), default_routing(opt)
         # A batch may lack a class, and then leaves its branch without gradient, which DDP has to look for.
         opt.setdefault("find_unused_parameters", self.classsr.stage == "branches")
@@ -43,6 +45,7 @@ class ClassSRModel(TrainedModel):
         check_network(opt, ClassSRModel.__name__, ClassSRModel.network_type)
         classsr_options(opt)
         TrainedModel.check_training(opt)
+        _check_compute(opt)
         dynamic_options(opt, default_routing(opt))
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -97,3 +100,8 @@ class ClassSRModel(TrainedModel):
         losses["l_class"] = options.class_weight * class_loss(probabilities)
         losses["l_average"] = options.average_weight * average_loss(probabilities)
         return output, losses
+
+
+def _check_compute(opt: dict[str, Any]) -> None:
+    if compute_options(opt).compile:
+        raise ValueError("train:compute:compile is for the subnets of WBSRModel, got it for ClassSRModel: leave it out")

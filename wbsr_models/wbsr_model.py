@@ -6,6 +6,7 @@ train:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -14,8 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wbsr_arch.subnet import Subnet
-from wbsr_base.basicsr import MODEL_REGISTRY
+from wbsr_arch.supernet import Supernet
+from wbsr_base.basicsr import MODEL_REGISTRY, get_root_logger
 from wbsr_models.testing.options import check_network, dynamic_options
+from wbsr_models.training.compiled import CompiledSupernet
 from wbsr_models.training.step import Batch, Losses, Pass
 from wbsr_models.training.strategy import draw_subnets, strategy_options
 from wbsr_models.training.trained_model import TrainedModel
@@ -31,6 +34,7 @@ class WBSRModel(TrainedModel):
     """
 
     network_type = "Supernet"
+    supernet: Supernet
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.strategy = strategy_options(opt)
@@ -38,6 +42,7 @@ class WBSRModel(TrainedModel):
         opt.setdefault("find_unused_parameters", True)
         super().__init__(opt)
         self.seed = int(opt["manual_seed"]) if self.is_train else 0  # the same on all ranks, see hooks/order.py
+        self.network: Callable[[Tensor, Subnet], Tensor] = self._compiled() or self.net_g
 
     @staticmethod
     def check_options(opt: dict[str, Any]) -> None:
@@ -71,10 +76,18 @@ class WBSRModel(TrainedModel):
         # The last is the full network, if it is not the only one: it reaches all weights.
         return [Pass(m, partial(self._train, m), averages=m == subnets[-1]) for m in subnets]
 
+    def _compiled(self) -> CompiledSupernet | None:
+        if not (self.is_train and self.compute_options.compile):
+            return None
+        if self.opt["dist"]:
+            raise ValueError("train:compute:compile is for one process, got several: leave it out")
+        get_root_logger().info("Subnets are compiled, each when it is first trained, which takes a while.")
+        return CompiledSupernet(self.supernet)
+
     def _train(self, subnet: Subnet, batch: Batch) -> tuple[Tensor, Losses]:
         """The output of a subnet, and its losses."""
         with self.compute.autocast():
-            output = self.net_g(batch.lr, subnet)
+            output = self.network(batch.lr, subnet)
         output = output.float()
         losses = self.image_losses(output, batch)
         if batch.teacher is not None:

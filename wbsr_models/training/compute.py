@@ -32,6 +32,7 @@ class ComputeOptions:
         clip_norm: the largest norm of all gradients together; None does not clip.
         graphs: on a GPU, record the step of each subnet once, as a CUDA graph, and replay it; the log says where that
             can't be. What is trained is the same.
+        compile: of a supernet, compile each subnet by torch.compile when it is first trained, which takes a while.
 
     Raises:
         ValueError: a number out of its range.
@@ -41,6 +42,7 @@ class ComputeOptions:
     channels_last: bool = False
     clip_norm: float | None = None
     graphs: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", canonical(self.precision))
