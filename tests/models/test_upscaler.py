@@ -280,10 +280,10 @@ def test_an_empty_image_is_refused(supernet):
 @pytest.mark.gpu
 def test_cpu_and_gpu_agree_on_routing_and_output(supernet):
     x = torch.rand(3, 90, 70) * torch.linspace(0, 1, 70)
-    sr, report = DynamicUpscaler(supernet, KNOWN)(x)
+    sr, report = DynamicUpscaler(supernet, KNOWN, settings=EngineSettings(plan="tiles"))(x)
     on_gpu = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2])
     on_gpu.load_state_dict(supernet.state_dict())
-    found, found_report = DynamicUpscaler(on_gpu.cuda(), KNOWN)(x.cuda())
+    found, found_report = DynamicUpscaler(on_gpu.cuda(), KNOWN, settings=EngineSettings(plan="tiles"))(x.cuda())
     assert np.array_equal(found_report.choice, report.choice)
     assert torch.allclose(found.cpu(), sr, atol=1e-2)
 

@@ -203,6 +203,8 @@ def _entry(job: Job, picture: Picture, whole: Picture, report: Report, upscaler:
         "flops_full": dense,
         "flops_run": dense * report.flops_share_run,
         "milliseconds": report.milliseconds,
+        "plan": report.plan,
+        "predicted_milliseconds": {plan: 1000 * seconds for plan, seconds in report.why.items()},
     }
 
 

@@ -31,12 +31,14 @@ class WindowPlan:
         layout: of the image.
         places: of the windows, one for each side.
         interpolates: whether patches that no window writes are interpolated.
+        together: LR pixels of windows whose outputs may be written together.
         seconds: as predicted.
     """
 
     layout: Layout
     places: tuple[Places, ...]
     interpolates: bool
+    together: int = 2 * BATCH_PIXELS
     seconds: float = field(default=0.0, compare=False)
     kind: str = "windows"
 
@@ -92,7 +94,7 @@ class WindowPlanner:
         )
         seconds = best + float(request.costs.moving(request.height * request.width))
         interpolates = bool((request.choice == NO_SUBNET).any())
-        return WindowPlan(layout, places, interpolates, seconds)
+        return WindowPlan(layout, places, interpolates, min(2 * BATCH_PIXELS, request.max_pixels), seconds)
 
     def _of_size(self, layout: Layout, costs: CostModel, max_pixels: int) -> tuple[CostModel, Grid, dict[int, Batches]]:
         """What the layout says; a window that does not fit into the memory is none, but for a patch's own."""

@@ -20,10 +20,8 @@ from wbsr_base.precision import dtype_of
 from wbsr_models.inference.capture import Captures
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.pool import NetworkPool
-from wbsr_models.inference.window_planner import BATCH_PIXELS, WindowPlan
-from wbsr_models.inference.windows import Ints, Layout, Places
-
-WRITE_PIXELS = 2 * BATCH_PIXELS  # LR pixels of windows whose outputs are written together
+from wbsr_models.inference.window_planner import WindowPlan
+from wbsr_models.inference.windows import Ints, Places
 
 Call = tuple[int, int]  # of a subnet's network, on so many windows
 Writes = list[list[Call]]  # of one side, by what is written together
@@ -56,7 +54,7 @@ class WindowRunner:
             canvas = self._canvas(lr, plan, len(image))
             self._seen(canvas, plan).copy_(image.permute(1, 2, 0))
         if plan.places:
-            writes = [_writes(places, plan.layout) for places in plan.places]
+            writes = [_writes(places, plan) for places in plan.places]
             table = _Table.of(plan, writes, self.pool.source.scale, lr.device)
             for outputs, targets in zip(self._outputs(lr, plan, writes, table), table.targets, strict=True):
                 if canvas is None:
@@ -110,9 +108,9 @@ class Targets:
     col: Tensor
 
 
-def _writes(places: Places, layout: Layout) -> Writes:
-    """Calls of one side whose outputs are written together, as many as memory is taken for anyway."""
-    most, writes, windows = WRITE_PIXELS // layout.area(places.side), list[list[Call]](), 0
+def _writes(places: Places, plan: WindowPlan) -> Writes:
+    """Calls of one side by what is written together."""
+    most, writes, windows = plan.together // plan.layout.area(places.side), list[list[Call]](), 0
     for batch in places.batches:
         for _ in range(batch.calls):
             windows += batch.size
