@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from wbsr.checks.spelling import check_spelling
 
 from wbsr_base.hooks.order import own_loader
 from wbsr_data import Crop, Crops, DDAPairedImageDataset, HESPairedImageDataset
@@ -264,11 +263,6 @@ def test_cuda_is_refused_where_the_training_runs_on_the_cpu(pairs, options, monk
     dataset = HESPairedImageDataset(options(pairs, resident="cuda"))
     with pytest.raises(ValueError, match=r"resident is cuda, but the training runs on the cpu: set num_gpu: auto"):
         dataset.training_loader(dataset.training_sampler(**PLAN), 4, CPU)
-
-
-def test_a_misspelt_key_is_found():
-    with pytest.raises(ValueError, match=r"datasets:train:residnet is no key .*did you mean datasets:train:resident"):
-        check_spelling({"datasets": {"train": {"residnet": "cpu"}}})
 
 
 def test_an_image_that_went_bad_or_shrank_since_it_was_indexed_is_named(pairs, options, write_pair):

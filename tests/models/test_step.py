@@ -246,7 +246,9 @@ def test_a_step_reads_nothing_on_the_host_before_its_losses_are_logged(train):
     assert reads(operators, methods) == {}
     with Operators() as operators, Methods() as methods:
         losses = model.get_current_log()
-    assert reads(operators, methods) == {"tolist": 1}
+    found = reads(operators, methods)  # at the log line; the other two are the check for numbers that are none
+    assert found.pop("tolist") == 1
+    assert set(found) <= {"_local_scalar_dense", "__float__"}
     assert {type(value) for value in losses.values()} == {float}
 
 

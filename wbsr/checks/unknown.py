@@ -22,6 +22,7 @@ _SET_BY_BASICSR = {
     "": {"rank", "world_size", "dist", "is_train", "auto_resume", "root_path", "resume_iter", "resume_epoch"},
     "datasets:*": {"phase", "scale"},
 }
+HOOKED = {"train": {"compute"}}  # read by `wbsr_base.hooks.recorded`, whatever the model
 _OF_TRAINING = ("batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio")
 _CLOSE, _NEAR = 0.85, 0.6  # difflib's ratio: `ema_deacy` and `ema_decay` have 0.89, `hs` and `hes` 0.8
 
@@ -78,7 +79,7 @@ def blocks(opt: Mapping[str, Any]) -> Iterator[Block]:
     for place in ("", "train", "val", "logger", "logger:wandb", "dist_params"):
         content = _at(opt, place)
         if model is not None and isinstance(content, Mapping):
-            known = set(LOOP[place]) | (model.at(place) - _SET_BY_BASICSR.get(place, set()))
+            known = set(LOOP[place]) | HOOKED.get(place, set()) | (model.at(place) - _SET_BY_BASICSR.get(place, set()))
             where = f"{place}:" if place else ""
             yield Block(where, content, known, UNREAD.get(place, ()), str(name), model.is_open)
     for phase, content in (opt.get("datasets") or {}).items():

@@ -53,8 +53,12 @@ class FollowingPlan(Plan):
         Raises:
             ValueError: the losses that it follows are not known.
         """
-        over = epoch * self.epoch_draws >= self._total_draws  # BasicSR begins one more epoch than it needs
-        losses = None if over else self._losses.followed(epoch)
+        try:
+            losses = self._losses.followed(epoch)
+        except ValueError:
+            if epoch * self.epoch_draws < self._total_draws:
+                raise
+            losses = None  # BasicSR begins one more epoch than it needs, whose draws nobody trains on
         shares = shares_by_loss(self._index.counts, losses, self._options.max_repeat)
         level, classes = self._options.sample_level, self._index.difficulty
         return DrawPlan(classes, shares, self.epoch_draws, self._total_draws, level, self._seed).epoch(epoch)
