@@ -13,7 +13,7 @@ test: install test-tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 # An environment is reused if an install of this setup.py finished in it and what it installed can be imported;
 # otherwise it is repaired, and made anew where even its Python or pip does not start.

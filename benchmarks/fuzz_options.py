@@ -431,6 +431,12 @@ def outcome(command: str, text: str, folder: Path) -> tuple[str, str]:
     return ("warned", "; ".join(said.words)) if said.words else ("ran", "")
 
 
+def judge(command: str, made: Change, text: str, folder: Path) -> tuple[str, str]:
+    """What becomes of a file with a change: as `outcome`, or `silent`."""
+    found, told = outcome(command, text, folder)
+    return ("silent", "it ran") if found == "ran" and not is_meant(made) else (found, told)
+
+
 def fuzz(seed: int, files: int, folder: Path) -> tuple[Counter[str], list[str]]:
     """Change `files` files by a seed; counts of what became of them, and what must not be."""
     rng, bases = random.Random(seed), base_files()
@@ -444,9 +450,7 @@ def fuzz(seed: int, files: int, folder: Path) -> tuple[Counter[str], list[str]]:
         else:
             made = change(options, rng)
             written = written_as_yaml(options)
-        found, text = outcome("train" if "train" in bases[name] else "test", written, folder)
-        if found == "ran" and not is_meant(made):
-            found, text = "silent", "it ran"
+        found, text = judge("train" if "train" in bases[name] else "test", made, written, folder)
         counts[found] += 1
         if found in ("traceback", "hang", "silent"):
             faults.append(f"seed {seed}, file {number} ({name}), {made}\n  {found}: {text.strip()}")
