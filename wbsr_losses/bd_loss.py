@@ -188,7 +188,8 @@ class BDLoss(nn.Module):
     def _note(self, now: torch.Tensor) -> None:
         """Keep the first notes that say something; in place, so that a recorded step goes on writing them."""
         self.noted = self.noted.to(now.device)
-        torch.where(self.noted[0] > 0, self.noted, now, out=self.noted)
+        kept = self.noted[: len(now)]
+        torch.where(self.noted[0] > 0, kept, now, out=kept)
 
     def _elements(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         options = self.options

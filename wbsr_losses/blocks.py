@@ -6,7 +6,7 @@ block, to launch few kernels. Either way the memory is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -27,3 +27,16 @@ def blocks(x: torch.Tensor, values_per_pixel: int) -> Iterator[tuple[slice, slic
     for first in range(0, images, per_block):
         for start in range(0, pixels, size):
             yield slice(first, first + per_block), slice(start, start + size)
+
+
+def by_blocks(
+    work: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], x: torch.Tensor, values_per_pixel: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two results of `work` on images (N, C, P), as large as they, worked out by `blocks`."""
+    cut = list(blocks(x, values_per_pixel))
+    if len(cut) == 1:
+        return work(x)
+    one, other = torch.empty_like(x), torch.empty_like(x)
+    for n, p in cut:
+        one[n, :, p], other[n, :, p] = work(x[n, :, p])
+    return one, other

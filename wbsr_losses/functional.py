@@ -77,7 +77,7 @@ def bd_loss_laplace(
         log_density = laplace_log_density(flat, mixture.weights, mixture.means.T, mixture.stds.T, scale)
     else:
         log_density = density(flat)
-    return (pred - target).abs() + scale * _as_images(log_density, pred)
+    return (pred - target).abs().add(_as_images(log_density, pred), alpha=scale)
 
 
 def bd_loss_monte_carlo(pred: torch.Tensor, target: torch.Tensor, samples: torch.Tensor, sigma: float) -> torch.Tensor:

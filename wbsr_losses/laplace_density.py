@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from wbsr_losses.blocks import blocks
+from wbsr_losses.blocks import by_blocks
 from wbsr_losses.log_erfcx import log_erfcx
 from wbsr_losses.shares import EXP_FLOOR, value_and_shares
 from wbsr_losses.slope import with_slope
@@ -48,10 +48,7 @@ def value_and_slope(x: Tensor, weights: Tensor, means: Tensor, stds: Tensor, sca
     """The log-density and its derivative (N, C, P); arguments as for `laplace_log_density`."""
     log_scale = weights.detach().double().log() - math.log(2 * scale)
     parts = (log_scale[:, None].to(x), means.detach()[..., None].to(x), stds.detach()[..., None].to(x), scale)
-    value, slope = torch.empty_like(x), torch.empty_like(x)
-    for n, p in blocks(x, TEMPORARIES * means.numel()):
-        value[n, :, p], slope[n, :, p] = _block(x[n, :, p], *parts)
-    return value, slope
+    return by_blocks(lambda some: _block(some, *parts), x, TEMPORARIES * means.numel())
 
 
 def _block(x: Tensor, log_scale: Tensor, centre: Tensor, spread: Tensor, scale: float) -> tuple[Tensor, Tensor]:

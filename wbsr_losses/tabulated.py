@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wbsr_losses.blocks import blocks
+from wbsr_losses.blocks import by_blocks
 
 Function = Callable[[Tensor], tuple[Tensor, Tensor]]  # of x (1, C, P), float64: values and slopes (1, C, P)
 
 CENTRE, HALF = 0.5, 2.0  # of the first octave
+OCTAVE = 1  # the power of two that HALF is: of HALF u the leading bits are those of u
 PER_WIDTH = 8  # cells
 MANTISSA, BIAS = 23, 127  # of float32
 LEAST_BITS = 9  # 512 cells in an octave, which makes the cells of the tails fine enough
@@ -71,13 +72,13 @@ class Grid:
     def place(self, x: Tensor) -> Tensor:
         """The cell of each number, int32; those to the left of the centre come after those to its right."""
         offset = x - CENTRE
-        leading = offset.abs().mul_(1 / HALF).add_(1).view(torch.int32).bitwise_right_shift_(MANTISSA - self.bits)
-        cell = leading.sub_(BIAS << self.bits).clamp_(0, self.cells)  # a NaN too finds a place
+        leading = offset.abs().add_(HALF).view(torch.int32).bitwise_right_shift_(MANTISSA - self.bits)
+        cell = leading.sub_((BIAS + OCTAVE) << self.bits).clamp_(0, self.cells)  # a NaN too finds a place
         return cell.add_(offset < 0, alpha=self.cells + 1)
 
 
 def tabulate(function: Function, channels: int, grid: Grid, device: torch.device) -> Tensor:
-    """The table of a function for each of C channels: the parts of the cells (5, C, 2 · (cells + 1)), float32."""
+    """The table of a function for each of C channels: the cells' parts (C, 2 · (cells + 1), 5), float32."""
     sides = []
     for sign in (1, -1):
         edges = CENTRE + sign * grid.edges().to(device).expand(channels, -1)
@@ -87,23 +88,23 @@ def tabulate(function: Function, channels: int, grid: Grid, device: torch.device
         square = (3 * rise - 2 * slope[:, :-1] - slope[:, 1:]) / width
         cube = (slope[:, :-1] + slope[:, 1:] - 2 * rise) / width.square()
         sides.append(torch.stack([edges, value, slope, F.pad(square, (0, 1)), F.pad(cube, (0, 1))]))
-    return torch.cat(sides, 2).float()
+    return torch.cat(sides, 2).movedim(0, -1).contiguous().float()
 
 
 def read(table: Tensor, grid: Grid, x: Tensor) -> tuple[Tensor, Tensor]:
     """Value and slope (N, C, P) of the numbers x (N, C, P), float32."""
-    value, slope = torch.empty_like(x), torch.empty_like(x)
-    parts = table.flatten(1)
-    channels = torch.arange(0, parts.shape[1], table.shape[2], dtype=torch.int32, device=x.device)[:, None]
-    for n, p in blocks(x, (PARTS + 3) * x.shape[1]):
-        some = x[n, :, p]
+    cells = table.flatten(0, 1)
+    channels = torch.arange(0, len(cells), table.shape[1], dtype=torch.int32, device=x.device)[:, None]
+
+    def read_block(some: Tensor) -> tuple[Tensor, Tensor]:
         cell = grid.place(some).add_(channels).flatten()
-        edge, *cubic = (part.index_select(0, cell).view_as(some) for part in parts)
-        value[n, :, p], slope[n, :, p] = _cubic(some - edge, *cubic)
-    return value, slope
+        edge, *cubic = cells.index_select(0, cell).view(*some.shape, PARTS).unbind(-1)
+        return _cubic(some - edge, *cubic)
+
+    return by_blocks(read_block, x, (PARTS + 3) * x.shape[1])
 
 
 def _cubic(t: Tensor, c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor) -> tuple[Tensor, Tensor]:
-    value = (c3 * t).add_(c2).mul_(t).add_(c1).mul_(t).add_(c0)
-    slope = c3.mul_(3).mul_(t).add_(c2, alpha=2).mul_(t).add_(c1)
+    value = torch.addcmul(c0, t, torch.addcmul(c1, t, torch.addcmul(c2, t, c3)))
+    slope = torch.addcmul(c1, t, torch.addcmul(2 * c2, t, c3, value=3))
     return value, slope
