@@ -1,6 +1,6 @@
 """Networks for dynamic inference over BasicSR's architectures: weight-sharing supernets, and ClassSR to compare with.
 
-Importing `Supernet` or `ClassSR` registers both in BasicSR.
+And `LRResNet`, a plain architecture that computes at LR size. Importing one registers all in BasicSR.
 """
 
 import importlib
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wbsr_arch.registration import ClassSR as ClassSR
+    from wbsr_arch.registration import LRResNet as LRResNet
     from wbsr_arch.registration import Supernet as Supernet
     from wbsr_arch.subnet import Subnet as Subnet
 
-_HOME = {"ClassSR": "registration", "Subnet": "subnet", "Supernet": "registration"}
-__all__ = ["ClassSR", "Subnet", "Supernet"]
+_HOME = {"ClassSR": "registration", "LRResNet": "registration", "Subnet": "subnet", "Supernet": "registration"}
+__all__ = ["ClassSR", "LRResNet", "Subnet", "Supernet"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +24,4 @@ def __getattr__(name: str) -> Any:
 
 
 if "basicsr" in sys.modules:  # inside a BasicSR program, `import wbsr_arch` alone registers
-    from wbsr_arch.registration import ClassSR, Supernet
+    from wbsr_arch.registration import ClassSR, LRResNet, Supernet

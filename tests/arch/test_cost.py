@@ -12,6 +12,7 @@ NETWORKS = [
     {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 32, "num_group": 2, "num_block": 2},
     {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2, "upscale": 3},
     {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 3},
+    {"type": "LRResNet", "num_feat": 8, "num_block": 2},
 ]
 
 
@@ -56,7 +57,12 @@ def test_work_is_flops_with_the_output_channels_of_whole_vectors(layer, filled):
 
 
 def test_the_output_layer_is_the_last_to_run():
-    assert [dry_run(build(options)).output_layer for options in NETWORKS] == ["conv_last", "conv_last", "body.8"]
+    assert [dry_run(build(options)).output_layer for options in NETWORKS] == [
+        "conv_last",
+        "conv_last",
+        "body.8",
+        "conv_last",
+    ]
 
 
 def test_counting_leaves_no_hook_behind():

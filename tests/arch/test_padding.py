@@ -14,6 +14,7 @@ BACKBONES = {
     "MSRResNet": {"type": "MSRResNet", "num_feat": 20, "num_block": 3, "upscale": 4, **COLOURS},
     "RCAN": {"type": "RCAN", "num_feat": 36, "num_group": 2, "num_block": 2, "upscale": 4, **COLOURS},
     "EDSR": {"type": "EDSR", "num_feat": 20, "num_block": 2, "upscale": 2, "res_scale": 0.1, **COLOURS},
+    "LRResNet": {"type": "LRResNet", "num_feat": 20, "num_block": 2, "upscale": 4, **COLOURS},
     "SRVGGNetCompact": {"type": "SRVGGNetCompact", "num_feat": 20, "num_conv": 3, "upscale": 4, **COLOURS},
 }
 

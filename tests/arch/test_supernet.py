@@ -10,6 +10,7 @@ RCAN = {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_gr
 
 SMALL = {
     "MSRResNet": {"type": "MSRResNet", "num_feat": 16, "num_block": 3},
+    "LRResNet": {"type": "LRResNet", "num_feat": 16, "num_block": 3},
     "EDSR": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 3},
     "RCAN": {
         "type": "RCAN",

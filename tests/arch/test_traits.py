@@ -24,6 +24,7 @@ def network(**options):
         # first convolution, two for each block, one before the resolution rises; two pixels of x2 after it
         ({"type": "MSRResNet", "num_block": 2, "upscale": 2}, 1 + 4 + 1 + 1),
         ({"type": "SRVGGNetCompact", "num_conv": 3, "upscale": 2}, 1 + 3 + 1),
+        ({"type": "LRResNet", "num_block": 2, "upscale": 2}, 1 + 4 + 1),
         ({"type": "RCAN", "num_group": 1, "num_block": 1, "upscale": 2, "squeeze_factor": 1}, None),
     ],
 )

@@ -36,6 +36,7 @@ BACKBONES = {
         "upscale": 4,
         **COLOURS,
     },
+    "LRResNet x4": {"type": "LRResNet", "num_feat": 6, "num_block": 2, "upscale": 4},
     "SRVGGNetCompact x4": {"type": "SRVGGNetCompact", "num_feat": 6, "num_conv": 2, "upscale": 4},
     "RRDBNet x4": {"type": "RRDBNet", "num_feat": 6, "num_block": 1, "num_grow_ch": 4, "scale": 4, **COLOURS},
 }
