@@ -283,7 +283,7 @@ def test_a_step_of_classsrs_later_stages_reads_nothing_on_the_host(stage):
     assert reads(operators, methods) == {}
 
 
-@pytest.mark.parametrize(("loss", "most"), [("BDLoss", 60), ("L1Loss", 20)])
+@pytest.mark.parametrize(("loss", "most"), [("BDLoss", 60), ("L1Loss", 32)])
 def test_a_step_adds_few_operators_to_those_of_the_network_and_reads_nothing(loss, most, tmp_path):
     """Under WBSRModel and BasicSR's SRModel, by the counts of `benchmarks/step_operators.py`."""
     counted = []
@@ -293,7 +293,8 @@ def test_a_step_adds_few_operators_to_those_of_the_network_and_reads_nothing(los
         assert reads(operators, methods) == {}, name
         parts = {part: operators.of(part) for part in PARTS}
         assert sum(parts.values()) - parts["network"] <= most, name
-        assert parts["optimiser"] == parts["EMA"] == 2, name
+        assert parts["EMA"] == 2, name
+        assert parts["optimiser"] == (2 if name == "SRModel" else 3), name  # the third takes back a step left out
         subnet = () if name == "SRModel" else (model.passes(2)[0].key,)
         model.optimizer_g.zero_grad()
         with Operators() as network:

@@ -171,10 +171,10 @@ def test_float32_is_another_word_for_fp32():
 
 def test_an_fp16_step_with_an_infinite_gradient_is_left_out():
     model = make(compute={"precision": "fp16"}, pixel_opt={"type": "L1Loss", "loss_weight": 1e38})
-    before, scale = weights(model), model.compute.state()["scale"]
+    before, scale = weights(model), model.compute.state()["scaler"]["scale"]
     step(model)
     assert all(torch.equal(weight, before[name]) for name, weight in weights(model).items())
-    assert model.compute.state()["scale"] == scale / 2
+    assert model.compute.state()["scaler"]["scale"] == scale / 2
 
 
 def test_channels_last_changes_the_layout_and_not_the_result():
@@ -379,6 +379,7 @@ def test_the_classes_of_the_training_set_replace_those_of_a_pretrained_network(t
     [
         ({"precision": "half"}, "train:compute:precision must be one of fp32, bf16, fp16, float32, got 'half'"),
         ({"clip_norm": 0}, "clip_norm must be above 0, got 0.0: leave it out to not clip"),
+        ({"clip_ratio": 1}, "clip_ratio must be above 1, got 1.0: write ~ to clip at no ratio"),
         ({"clip": 1.0}, "train:compute: unknown key 'clip': did you mean 'clip_norm'"),
     ],
 )

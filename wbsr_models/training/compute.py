@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wbsr_base.devices import keep_freed_blocks
 from wbsr_base.options import parse
 from wbsr_base.precision import Precision, canonical, dtype_of
+from wbsr_models.training.guard import GradientGuard
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class ComputeOptions:
             is in fp32.
         channels_last: keep weights and batches in the layout that convolutions on current GPUs want.
         clip_norm: the largest norm of all gradients together; None does not clip.
+        clip_ratio: clip gradients whose norm is above so many times the median of the last 100 steps, and leave out
+            steps whose gradients are not finite; the log says how many there were. None does neither.
         graphs: on a GPU, record the step of each subnet once, as a CUDA graph, and replay it; the log says where that
             can't be. What is trained is the same.
         compile: of a supernet, compile each subnet by torch.compile when it is first trained, which takes a while.
@@ -41,6 +44,7 @@ class ComputeOptions:
     precision: Precision = "fp32"
     channels_last: bool = False
     clip_norm: float | None = None
+    clip_ratio: float | None = 4.0
     graphs: bool = False
     compile: bool = False
 
@@ -48,6 +52,8 @@ class ComputeOptions:
         object.__setattr__(self, "precision", canonical(self.precision))
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}: leave it out to not clip")
+        if self.clip_ratio is not None and not self.clip_ratio > 1:
+            raise ValueError(f"clip_ratio must be above 1, got {self.clip_ratio}: write ~ to clip at no ratio")
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -74,6 +80,7 @@ class Compute:
             keep_freed_blocks()
         if options.precision != "fp32":
             keep_in_float32(output_layers)
+        self.guard = GradientGuard(options.clip_ratio, device) if options.clip_ratio is not None else None
         self._scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -94,6 +101,8 @@ class Compute:
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip, and step; under `fp16` no step if a gradient is not finite."""
+        if self.guard is not None:
+            self.guard(optimizer, self._scaler.is_enabled())
         if self._options.clip_norm is not None:
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             nn.utils.clip_grad_norm_(weights, self._options.clip_norm)  # by `foreach` where the device has it
@@ -101,14 +110,15 @@ class Compute:
         self._scaler.update()
 
     def state(self) -> dict[str, Any]:
-        """What a resumed training needs, in plain types; empty without a scaler."""
-        state: dict[str, Any] = self._scaler.state_dict()
-        return state
+        """What a resumed training needs, in plain types."""
+        return {"scaler": self._scaler.state_dict(), "guard": self.guard.state() if self.guard else {}}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; an empty one, of a training without a scaler, is let be."""
-        if state:
-            self._scaler.load_state_dict(state)
+        """Go on from `state`; what it lacks, as that of a training without a scaler does, is let be."""
+        if state.get("scaler"):
+            self._scaler.load_state_dict(state["scaler"])
+        if self.guard is not None:
+            self.guard.resume(state.get("guard", {}))
 
 
 def keep_in_float32(layers: Iterable[nn.Module]) -> None:

@@ -7,20 +7,26 @@ train:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from wbsr_base.basicsr import get_root_logger
 from wbsr_base.hooks.recorded import recorded_step, unrecordable
 from wbsr_base.protocols import NeedsLR
 from wbsr_models.routing.profile import Profile
+from wbsr_models.testing.baselines import without_residual
 from wbsr_models.testing.dynamic_model import DynamicSRModel
 from wbsr_models.training.compute import Compute, compute_options
 from wbsr_models.training.moving_average import MovingAverage
 from wbsr_models.training.recorded import RecordedTrainingStep
 from wbsr_models.training.step import Batch, Losses, Pass, TrainingStep, read_losses
 from wbsr_models.training.weight_penalty import penalty_factor
+
+LEAST_GAIN = 0.02  # dB that a network must be better than its base
 
 
 class TrainedModel(DynamicSRModel):
@@ -40,6 +46,8 @@ class TrainedModel(DynamicSRModel):
         super().__init__(opt)
         self.compute = Compute(self.compute_options, self.device, self.supernet.output_layers)
         self.iteration = 0
+        self._learnt: list[float] = []  # dB, of each image of a validation
+        self._unlearnt: dict[str, float] = {}  # dB, by image
         self._knows_classes = self.dynamic.test.thresholds is not None
         if self.is_train:
             self.step = self._as_recorded(
@@ -81,7 +89,13 @@ class TrainedModel(DynamicSRModel):
 
     def get_current_log(self) -> dict[str, float]:
         """The losses of the last step, means over all processes, which must all ask, as BasicSR's loop has them do."""
-        return read_losses(super().get_current_log(), self.opt["world_size"] if self.opt["dist"] else 1)
+        guard = self.compute.guard
+        counts = {} if guard is None else guard.counts
+        values = read_losses({**super().get_current_log(), **counts}, self.opt["world_size"] if self.opt["dist"] else 1)
+        counted = {name: values.pop(name) for name in counts}
+        if guard is not None and (news := guard.news(counted)):
+            get_root_logger().warning(news)
+        return values
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """BasicSR's, with the weights in the memory layout of `train:compute`, and never as DataParallel: that copies
@@ -92,6 +106,7 @@ class TrainedModel(DynamicSRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; from a HES batch also its difficulty classes and their thresholds."""
+        self.__dict__.pop("gt", None)  # of the batch before, where this one has none
         super().feed_data(data)
         self.lq_path = data["lq_path"][0]
         if self.is_train:
@@ -99,6 +114,31 @@ class TrainedModel(DynamicSRModel):
             self.lq = self.lq.contiguous(memory_format=self.compute_options.memory_format)
             difficulty = data.get("difficulty")
             self.difficulty = None if difficulty is None else difficulty.to(self.device, non_blocking=True)
+
+    def test(self) -> None:
+        """Upscale `self.lq`; in a training also note what its residual brings."""
+        super().test()
+        if self.is_train and hasattr(self, "gt"):
+            if self.lq_path not in self._unlearnt:
+                with torch.no_grad():
+                    base = without_residual(self.supernet).to(self.lq.device)(self.lq)
+                self._unlearnt[self.lq_path] = _psnr(base[..., : self.gt.shape[-2], : self.gt.shape[-1]], self.gt)
+            self._learnt.append(_psnr(self.output, self.gt) - self._unlearnt[self.lq_path])
+
+    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        """A validation; in a training, behind its warm-up, a network that has lost its residual is warned of."""
+        self._learnt = []
+        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        learnt = self.gathered(self._learnt)
+        if learnt and self.iteration > self.opt["train"].get("warmup_iter", -1):
+            gain = sum(learnt) / len(learnt)
+            if gain < LEAST_GAIN:
+                get_root_logger().warning(
+                    f"{dataloader.dataset.opt['name']}: the network is no better than with its output layer at zero "
+                    f"({gain:+.3f} dB): it has lost what it learnt, or not begun. What helps: a lower "
+                    "train:optim_g:lr, a longer train:warmup_iter, train:supernet:full_first: 0.25, "
+                    "train:compute:clip_norm: 0.3 (docs/guide/training.md)."
+                )
 
     def network_metadata(self, net_label: str) -> dict[str, Any]:
         """The `wbsr` entry of the checkpoint, with the state of the training."""
@@ -114,13 +154,13 @@ class TrainedModel(DynamicSRModel):
 
     def training_extras(self) -> dict[str, Any]:
         """What the training state holds beside optimisers and schedulers."""
-        return {"supernet": {"scaler": self.compute.state()}}
+        return {"supernet": self.compute.state()}
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """BasicSR's resume, and go on with the scale of the losses."""
+        """BasicSR's resume, and go on with the scale of the losses and what is usual of gradients."""
         super().resume_training(resume_state)
         self.iteration = int(resume_state["iter"])
-        self.compute.resume(resume_state.get("supernet", {}).get("scaler", {}))
+        self.compute.resume(resume_state.get("supernet", {}))
 
     def _learn_classes(self, data: dict[str, Any]) -> None:
         """Take the thresholds of the training's difficulty classes from its first batch, for they are the same in all;
@@ -141,6 +181,12 @@ class TrainedModel(DynamicSRModel):
             return None
         self.net_g_ema.to(memory_format=self.compute_options.memory_format)  # else no kernel takes all tensors at once
         return MovingAverage(self.net_g_ema, self.supernet, self.ema_decay)
+
+
+def _psnr(image: Tensor, truth: Tensor) -> float:
+    """PSNR (dB) of an image, at most 100."""
+    error = (image.clamp(0, 1) - truth).square().mean().item()
+    return -10 * math.log10(max(error, 1e-10))
 
 
 def _check_processes(opt: dict[str, Any], model: str) -> None:
