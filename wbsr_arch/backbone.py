@@ -17,6 +17,7 @@ def architecture(name: str) -> type[nn.Module]:
     Raises:
         ValueError: no architecture has that name.
     """
+    from wbsr_arch import lr_resnet  # noqa: F401  registers itself
     from wbsr_base.basicsr import ARCH_REGISTRY
 
     if name not in ARCH_REGISTRY and f"{name}_basicsr" not in ARCH_REGISTRY:

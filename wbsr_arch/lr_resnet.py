@@ -9,10 +9,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wbsr_base.basicsr import ARCH_REGISTRY
+
 _SLOPE = 0.1  # of the leaky rectifiers, below 0
 _BRANCH = 0.1  # of He's scale: what the second convolution of a block, and the last one, start with
 
 
+@ARCH_REGISTRY.register()
 class LRResNet(nn.Module):
     """A convolution, residual blocks of two, one convolution to r² sub-pixels, which correct an interpolated image.
 
