@@ -27,7 +27,7 @@ def policy_of(arguments: argparse.Namespace, own: Policy) -> Policy:
 
     Args:
         arguments: what a parser with `add_routing_arguments` has read.
-        own: what runs where they ask for none; a cost that is counted otherwise still holds.
+        own: what runs where they ask for none, with those of its options that they give.
 
     Raises:
         ValueError: they contradict each other, or a number is out of its range.
@@ -35,8 +35,11 @@ def policy_of(arguments: argparse.Namespace, own: Policy) -> Policy:
     if arguments.subnet is not None and arguments.mode is not None:
         raise ValueError(f"--subnet {arguments.subnet} is a mode of its own: leave out --mode {arguments.mode}")
     asked: dict[str, Any] = {name: getattr(arguments, name) for name in option_names()}
-    mode = arguments.mode or asked_by(asked) or own.mode
-    return make_policy(mode, asked)
+    mode = arguments.mode or asked_by(asked)
+    if mode is not None:
+        return make_policy(mode, asked)
+    given = {name: value for name, value in asked.items() if value is not None}
+    return make_policy(own.mode, {**{name: value for name, value in vars(own).items() if name != "subnet"}, **given})
 
 
 def _first_line(kind: type[Policy]) -> str:

@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any
 from wbsr.routing_arguments import add_routing_arguments, policy_of
 from wbsr_base.options import add_arguments, from_arguments, help_of
 from wbsr_models.inference.settings import EngineSettings
+from wbsr_models.routing.by_budget import Budget
+from wbsr_models.routing.fixed import Fixed
+from wbsr_models.routing.policies import DEFAULT_BUDGET, asked_by, option_names, told
+from wbsr_models.routing.policy import Policy
 
 if TYPE_CHECKING:
     from wbsr.upscale.run import Outcome
     from wbsr_models.inference.upscaler import DynamicUpscaler
+
+QUALITIES: dict[str, Policy] = {"fast": Budget(0.4), "balanced": Budget(DEFAULT_BUDGET), "best": Fixed()}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.scale not in (None, network.scale):
         raise ValueError(f"--scale is {arguments.scale}, but weights {path} upscale by {network.scale}")
     check_channels(network.in_channels)
-    policy = policy_of(arguments, own_policy(network, metadata))
+    policy = policy_of(arguments, _asked_quality(arguments) or own_policy(network, metadata))
     if arguments.flat is None:
         policy = replace(policy, flat=True)
     if arguments.precision == "auto":
@@ -60,22 +66,31 @@ def main(argv: Sequence[str]) -> int:
     outcome.failed += [{"input": text, "error": why} for text, why in nothing.items()]
     if arguments.report is not None:
         outcome.save(arguments.report, _settings(arguments, path, upscaler))
-    sys.stderr.write(summary(outcome, time.perf_counter() - start))
+    sys.stderr.write(summary(outcome, time.perf_counter() - start, told(policy)))
     return 1 if outcome.failed else 0
 
 
-def summary(outcome: Outcome, seconds: float) -> str:
-    """What was done and what failed, in lines."""
+def summary(outcome: Outcome, seconds: float, routing: str) -> str:
+    """What was done, by which routing, and what failed, in lines."""
     done = outcome.done
     lines = [f"{len(done)} of {len(done) + len(outcome.failed)} pictures upscaled in {seconds:.1f} s"]
     if done:
         full = sum(image["flops_full"] for image in done)
         by_patch = sum(image["flops_full"] * image["flops_share"] for image in done) / full
         run = sum(image["flops_run"] for image in done) / full
-        lines[0] += f", {by_patch:.1%} of the full network's FLOPs ({run:.1%} with halos)"
+        lines[0] += f", routing {routing}: {by_patch:.1%} of the full network's FLOPs ({run:.1%} with halos)"
     if outcome.failed:
         lines += ["failed:", *(f"  {failure['error']}" for failure in outcome.failed)]
     return "\n".join(lines) + "\n"
+
+
+def _asked_quality(arguments: argparse.Namespace) -> Policy | None:
+    if arguments.quality is None:
+        return None
+    other = arguments.mode or asked_by({name: getattr(arguments, name) for name in option_names()})
+    if other is not None:
+        raise ValueError(f"--quality {arguments.quality} is a routing of its own, and so is `{other}`: leave out one")
+    return QUALITIES[arguments.quality]
 
 
 def _settings(arguments: argparse.Namespace, weights: Path, upscaler: DynamicUpscaler) -> dict[str, Any]:
@@ -92,6 +107,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-o", "--out", type=Path, required=True, help="a folder, or a file for one picture")
     made.add_argument("--weights", help="a checkpoint of WBSRModel or ClassSRModel, or the name of shipped weights")
     made.add_argument("--scale", type=int, help="which shipped weights to take (default: 4)")
+    made.add_argument(
+        "--quality",
+        choices=tuple(QUALITIES),
+        help=f"a routing in one word: {', '.join(f'{name} ({told(policy)})' for name, policy in QUALITIES.items())}; "
+        f"the default is budget {DEFAULT_BUDGET} where `wbsr calibrate` has measured the weights, as the shipped ones",
+    )
     made.add_argument(
         "--ext", choices=("png", "jpg", "webp", "tif", "bmp"), help="format (default: each picture's own)"
     )

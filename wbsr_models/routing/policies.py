@@ -38,6 +38,7 @@ _ALL: tuple[type[Policy], ...] = (
     Fixed,
 )
 POLICIES: dict[str, type[Policy]] = {policy.name: policy for policy in _ALL}
+DEFAULT_BUDGET = 0.6  # of networks with an error table
 
 
 def Routing(mode: str = "paper", budget: float | None = None, **options: Any) -> Policy:  # noqa: N802  makes objects
@@ -100,11 +101,18 @@ def asked_by(options: Mapping[str, Any]) -> str | None:
 
 
 def default_policy(network: DynamicNetwork, profile: Profile, router_is_trained: bool = True) -> Policy:
-    """How a network routes if nobody says: by its own classifier if that is trained, by `paper` or, without difficulty
-    classes, `full`."""
+    """How a network routes if nobody says: by its own classifier if that is trained, by a budget if its error table
+    says what that buys, else by `paper` or, without difficulty classes, `full`."""
     if network.router is not None and router_is_trained:
         return Classifier()
+    if profile.error_table is not None:
+        return Budget(DEFAULT_BUDGET)
     return Fixed() if profile.thresholds is None else Paper()
+
+
+def told(policy: Policy) -> str:
+    """A policy in a few words, such as `budget 0.6`."""
+    return " ".join([policy.mode, *(f"{value:g}" for value in policy.point.values())])
 
 
 def with_budget(policy: Policy, budget: float) -> Policy:
