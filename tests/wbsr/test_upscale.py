@@ -295,6 +295,40 @@ def test_the_report_counts_patches_and_flops(folder, weights):
     assert image["milliseconds"] > 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "mode", "budget", "told"),
+    [
+        ([], "budget", 0.6, "routing budget 0.6: "),
+        (["--cost", "flops", "--no-flat"], "budget", 0.6, "routing budget 0.6: "),
+        (["--quality", "fast"], "budget", 0.4, "routing budget 0.4: "),
+        (["--quality", "balanced"], "budget", 0.6, "routing budget 0.6: "),
+        (["--quality", "best"], "full", None, "routing full: 100.0% of the full network's FLOPs"),
+        (["--budget", "0.8"], "budget", 0.8, "routing budget 0.8: "),
+        (["--mode", "paper"], "paper", None, "routing paper: "),
+        (["--subnet", "w2d1"], "w2d1", None, "routing w2d1: "),
+    ],
+)
+def test_a_measured_network_keeps_a_budget_unless_told_otherwise(
+    folder, weights, capsys, arguments, mode, budget, told
+):
+    Image.fromarray(pixels(size=(40, 48))).save(folder / "a.png")
+    assert run("a.png", "-o", "b.png", "--report", "r.json", *arguments, weights=weights) == 0
+    report = json.loads((folder / "r.json").read_text())
+    assert (report["settings"]["mode"], report["settings"].get("budget")) == (mode, budget)
+    assert report["settings"]["flat"] is ("--no-flat" not in arguments)
+    assert report["images"][0]["flops_share"] <= (budget or 1)
+    assert told in capsys.readouterr().err
+
+
+def test_a_network_that_was_not_measured_routes_by_its_classes(folder, weights, capsys):
+    content = torch.load(weights, weights_only=True)
+    content["wbsr"] = Metadata(NETWORK, Profile(8, (0.02, 0.05))).plain()
+    torch.save(content, folder / "young.pth")
+    Image.fromarray(pixels()).save(folder / "a.png")
+    assert run("a.png", "-o", "b.png", weights=folder / "young.pth") == 0
+    assert "routing paper: " in capsys.readouterr().err
+
+
 def test_maps_and_comparison_stand_beside_the_result(folder, weights):
     Image.fromarray(pixels(4)).save(folder / "a.png")
     assert run("a.png", "-o", "out", "--map", "--compare", weights=weights) == 0
@@ -366,6 +400,12 @@ def test_a_picture_is_written_while_the_next_is_upscaled(folder, weights, monkey
         (["in", "-o", "out", "--mode", "budget"], "routing `budget` needs budget"),
         (["in", "-o", "out", "--subnet", "w9d9"], "must name one of w2d1, "),
         (["in", "-o", "out", "--subnet", "w2d1", "--mode", "full"], "--subnet w2d1 is a mode of its own"),
+        (
+            ["in", "-o", "out", "--quality", "fast", "--budget", "0.5"],
+            "--quality fast is a routing of its own, and so is",
+        ),
+        (["in", "-o", "out", "--quality", "best", "--subnet", "w2d1"], "and so is `full`: leave out one"),
+        (["in", "-o", "out", "--alpha", "2"], "routing `budget` takes no alpha, got 2.0: use routing `eq16`"),
         (["in", "-o", "out", "--scale", "3"], "--scale is 3, but weights"),
         (["in", "-o", "out", "--halo", "-1"], "halo must be at least 0, got -1"),
     ],
