@@ -83,7 +83,7 @@ def test_steps(rehearse: bool) -> list[Step]:
     """The tests marked `gpu`; where there is no GPU they are skipped."""
     marked = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
     arguments = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-p", "no:xdist", *map(str, marked)]
-    return [Step("tests", 60 if rehearse else 150, module("pytest", *arguments))]
+    return [Step("tests", 120 if rehearse else 150, module("pytest", *arguments))]
 
 
 def speed_steps(data: Path, rehearse: bool) -> list[Step]:
@@ -95,12 +95,12 @@ def speed_steps(data: Path, rehearse: bool) -> list[Step]:
     train_speed, images = ["--json", "train_speed.json"], ["--images", str(data / "Set14")]
     if rehearse:
         tiny = ["--repeats", "1", "--batch", "1", "--side", "32"]
-        results = ["--seconds", "10", "--repeats", "2", "--threads", "1", "--results", "inference.json"]
+        results = ["--seconds", "40", "--repeats", "2", "--threads", "1", "--results", "inference.json"]
         return [
-            step("train_speed", 60, "--rehearse", *train_speed),
+            step("train_speed", 120, "--rehearse", *train_speed),
             step("train_step", 30, "--networks", "MSRResNet", "--repeats", "1", "--batch", "1", "--patch", "8"),
             step("losses", 30, *tiny, "--threads", "1"),
-            step("inference", 60, "--rehearse", *images, *results),
+            step("inference", 120, "--rehearse", *images, *results),
         ]
     cuda, steps = ["--device", "cuda"], []
     for arch in ("SRResNet", "RCAN"):
