@@ -95,7 +95,7 @@ def speed_steps(data: Path, rehearse: bool) -> list[Step]:
     train_speed, images = ["--json", "train_speed.json"], ["--images", str(data / "Set14")]
     if rehearse:
         tiny = ["--repeats", "1", "--batch", "1", "--side", "32"]
-        results = ["--seconds", "40", "--repeats", "2", "--threads", "1", "--results", "inference.json"]
+        results = ["--shares", "0.6", "--repeats", "2", "--threads", "1", "--results", "inference.json"]
         return [
             step("train_speed", 120, "--rehearse", *train_speed),
             step("train_step", 30, "--networks", "MSRResNet", "--repeats", "1", "--batch", "1", "--patch", "8"),

@@ -1,7 +1,7 @@
 """Work in processes of its own, forked from this one, so that nothing that it has imported is imported anew.
 
-On a fresh machine importing torch and BasicSR takes 10 to 14 s. A process that forks must not have used CUDA, nor
-several threads: whatever does either is given to `run` itself.
+On a fresh machine importing torch and BasicSR takes 10 to 14 s. A process that forks must not have used several
+threads, nor CUDA: whatever does either is given to `run` itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 Work = Callable[[], object]
 GRACE = 20.0  # seconds in which a process that is asked to stop may do so
@@ -64,6 +66,7 @@ def script(path: Path, *arguments: str) -> Work:
     """What `python PATH ARGUMENTS` does."""
 
     def work() -> None:
+        _begin_anew_if_spoilt(str(path), *arguments)
         sys.argv = [str(path), *arguments]
         runpy.run_path(str(path), run_name="__main__")
 
@@ -74,7 +77,15 @@ def module(name: str, *arguments: str) -> Work:
     """What `python -m NAME ARGUMENTS` does."""
 
     def work() -> None:
+        _begin_anew_if_spoilt("-m", name, *arguments)
         sys.argv = [name, *arguments]
         runpy.run_module(name, run_name="__main__", alter_sys=True)
 
     return work
+
+
+def _begin_anew_if_spoilt(*arguments: str) -> None:
+    """Start the interpreter anew, if CUDA was asked for before the fork: then it is of no use behind it."""
+    if torch.cuda._is_in_bad_fork():
+        sys.stderr.write("CUDA was asked for before the fork: this process begins anew\n")
+        os.execv(sys.executable, [sys.executable, *arguments])

@@ -18,7 +18,7 @@ from wbsr_data import Recipe, Target, prepare
 
 PART, MOST_PARTS = 15 * 2**20, 6  # bytes of a file of packed trainings, and how many
 SETS = {"reference": "train_hr", "Set5": "Set5"}  # folders that the option files name, and of the images for them
-REHEARSED = 200  # iterations
+REHEARSED = 120  # iterations
 
 
 @dataclass(frozen=True)

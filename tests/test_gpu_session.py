@@ -12,6 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import gpu
@@ -59,6 +60,14 @@ def test_what_a_process_leaves_behind_ends_with_it(tmp_path):
         assert time.monotonic() < end
 
 
+def test_a_process_begins_anew_where_cuda_was_asked_for_before_the_fork(tmp_path):
+    torch.cuda.is_available()
+    assert processes.run(processes.module("this"), tmp_path, tmp_path / "log") == 0
+    told = (tmp_path / "log").read_text()
+    assert told.startswith("CUDA was asked for before the fork")
+    assert "Beautiful is better than ugly." in told
+
+
 def training(folder, name, iteration, size):
     root = folder / "experiments" / name
     for kind, file in (("training_states", f"{iteration}.state"), ("models", f"net_g_{iteration}.pth")):
@@ -95,6 +104,7 @@ def test_trainings_are_packed_in_small_files_and_go_on_from_them(tmp_path, monke
 def test_a_session_writes_after_every_step_and_keeps_to_its_minutes(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "test_steps", lambda rehearse: [gpu.Step("tests", 30, says("7 skipped"))])
     monkeypatch.setattr(gpu, "speed_steps", lambda data, rehearse: [gpu.Step("speed", 30, lambda: 1 / 0)] * 2)
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: False)  # beginning anew takes seconds
     places = {"out": tmp_path / "out", "data": tmp_path, "resume": None, "work": None}
     arguments = Namespace(minutes=1.0, rehearse=False, queue=[tmp_path / "none.yml"], **places)
     told = gpu.session(arguments, ["tests", "speed", "train"])
@@ -147,6 +157,7 @@ def test_a_rehearsal_does_it_all_and_a_second_call_goes_on_where_the_first_was_c
     found = {step["name"]: step for step in json.loads((tmp_path / "out/gpu.json").read_text())["steps"]}
     order = ["tests", "train_speed", "train_step", "losses", "inference", "prepare", name, other]
     assert list(found) == order == [line.split()[0] for line in told.splitlines()[1:]]
+    assert not [step for step, each in found.items() if "begins anew" in each["output"]]  # no import asks for a GPU
     failed = {step: each["output"] for step, each in found.items() if each["code"] != 0}
     assert list(failed) == [name], failed
     assert found[name]["code"] == -signal.SIGKILL
@@ -155,13 +166,10 @@ def test_a_rehearsal_does_it_all_and_a_second_call_goes_on_where_the_first_was_c
     assert [row["training"] for row in speed["rows"]] == ["SRResNet", "stock", "RCAN"]
     assert all(row["rate"] > 0 and (row["resident"], row["recorded"]) == ("cpu", 0) for row in speed["rows"])
     assert "CUDA graphs need a CUDA device" in speed["rows"][1]["log"][0]
-    rows = found["inference"]["results"]["rows"]
-    assert len(rows) == 3
-    for row in rows:
-        assert set(row["predicted_ms"]) >= {"dense", "windows"}
-        assert all(0 <= row[plan]["outside"] < 1 for plan in ("auto", "windows"))
-    plans = {"stock", "dense", "auto", "windows", "tiles", "ours dense", "patches"}
-    assert set(rows[1]["milliseconds"]) >= plans  # slow plans at the middle share alone
+    (row,) = found["inference"]["results"]["rows"]
+    assert set(row["milliseconds"]) >= {"stock", "dense", "auto", "windows", "tiles", "ours dense", "patches"}
+    assert set(row["predicted_ms"]) >= {"dense", "windows"}
+    assert all(0 <= row[plan]["outside"] < 1 for plan in ("auto", "windows"))
     files = list((tmp_path / "out").iterdir())
     assert len(files) <= 8
     assert all(file.stat().st_size <= 16 * 2**20 for file in files)
