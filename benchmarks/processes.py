@@ -28,32 +28,33 @@ def run(work: Work, folder: Path, log: Path, seconds: float | None = None) -> in
         work: that ends as a program does: by returning, by `SystemExit`, or by an error.
         folder: where.
         log: a file, which is written anew.
-        seconds: its limit, if any; then it is asked to stop, and killed if it does not.
+        seconds: its limit; then it is asked to stop, and killed if it does not. What it began and left ends with it.
+            Without a limit it belongs to this process, and what stops this one stops it too.
 
     Returns:
-        Its exit code, the negative number of the signal that ended it, or None if it ran past its limit. Processes that
-        it left are ended with it.
+        Its exit code, the negative number of the signal that ended it, or None if it ran past its limit.
     """
-    process = multiprocessing.get_context("fork").Process(target=_begin, args=(work, folder, log))
+    process = multiprocessing.get_context("fork").Process(target=_begin, args=(work, folder, log, seconds is not None))
     process.start()
     process.join(seconds)
     code = process.exitcode
-    if code is None:
-        _blow(process.pid, signal.SIGTERM)
-        process.join(GRACE)
-    _blow(process.pid, signal.SIGKILL)
-    process.join()
+    if process.pid is not None and seconds is not None:
+        if code is None:
+            _blow(process.pid, signal.SIGTERM)
+            process.join(GRACE)
+        _blow(process.pid, signal.SIGKILL)
+        process.join()
     return code
 
 
-def _blow(group: int | None, blow: signal.Signals) -> None:
+def _blow(group: int, blow: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        if group is not None:
-            os.killpg(group, blow)
+        os.killpg(group, blow)
 
 
-def _begin(work: Work, folder: Path, log: Path) -> None:
-    os.setsid()
+def _begin(work: Work, folder: Path, log: Path, own_group: bool) -> None:
+    if own_group:
+        os.setsid()
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -11,7 +11,8 @@ with images resident and steps recorded (`resident: auto`, `compute: {graphs: tr
 by 8 workers. A training runs in a process of its own. Its first `--warm-up` iterations are not timed: they record the
 steps. The clock is read once the GPU has done all its work; only log lines, every 100 iterations, make the host wait in
 between. Then 100 iterations are profiled: `idle` is the share of their time in which neither a kernel nor a copy ran.
-DIR holds HR images; without it some are made up. `--rehearse` runs networks of toy size, for machines without a GPU.
+DIR holds HR images; without it some are made up. FILE is written after each training; one that fails is told, and the
+others go on. `--rehearse` runs networks of toy size, for machines without a GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import sys
 import tempfile
@@ -61,19 +63,25 @@ def main() -> None:
     sys.stdout.write(f"torch {torch.__version__}\n\n")
     sys.stdout.write("| training | resident | graphs | iterations/s | wanted on an H100 | idle | recorded | GPU MB |\n")
     sys.stdout.write(f"|{'---|' * 8}\n")
+    hr = arguments.data.resolve() if arguments.data else None
     rows: list[dict[str, Any]] = []
+    failed = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        in_a_process(functools.partial(make_data, folder / "data", arguments.data), folder)
-        for training in arguments.trainings:
-            for fast in (True, False) if arguments.today else (True,):
+        in_a_process(functools.partial(make_data, folder / "data", hr), folder)
+        for training, fast in itertools.product(arguments.trainings, (True, False) if arguments.today else (True,)):
+            try:
                 rows.append({"training": training, "fast": fast, **measure(folder, training, fast, arguments)})
-                sys.stdout.write(line(rows[-1]))
-                sys.stdout.flush()
-                if arguments.json:
-                    about = {"torch": torch.__version__, "rehearsal": arguments.rehearse}
-                    arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(f"\nMeasured on: {rows[-1]['device']}\n")
+            except RuntimeError as error:
+                failed = True
+                sys.stdout.write(f"{training}: {error}\n")
+                continue
+            sys.stdout.write(line(rows[-1]))
+            if arguments.json:
+                about = {"torch": torch.__version__, "rehearsal": arguments.rehearse}
+                arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(f"\nMeasured on: {', '.join({row['device'] for row in rows})}\n")
+    sys.exit(failed)
 
 
 def in_a_process(work: Callable[[], object], folder: Path) -> str:

@@ -86,11 +86,13 @@ class Trainings:
 
 
 def pack(trainings: Trainings, out: Path) -> list[str]:
-    """Pack trainings into parts of a tar file in `out`, those that fit, the first of the queue first.
+    """Pack trainings into parts of a tar file in `out`, those that fit, the first of the queue first; none, no file.
 
     Returns:
         The names of those that do not fit.
     """
+    if not any(map(trainings.files, trainings.names)):
+        return []
     for old in out.glob("trainings.tar.*"):
         old.unlink()
     room, left_out = PART * MOST_PARTS, []

@@ -48,16 +48,26 @@ def test_a_step_that_fails_or_hangs_is_told_and_the_next_one_runs(tmp_path):
     assert [line.split()[0] for line in lines] == ["step", "good", "bad", "endless"]
 
 
-def test_what_a_process_leaves_behind_ends_with_it(tmp_path):
-    def leaves_another():
-        another = subprocess.Popen(["sleep", "60"])
-        sys.stdout.write(str(another.pid))
+def leaves_another():
+    Path("other").write_text(str(subprocess.Popen(["sleep", "60"]).pid))
 
-    assert processes.run(leaves_another, tmp_path, tmp_path / "log") == 0
+
+def waits_for_another():
+    def another():
+        Path("other").write_text(str(os.getpid()))
+        time.sleep(60)
+
+    processes.run(another, Path(), Path("inner"))
+
+
+@pytest.mark.parametrize(("work", "seconds", "code"), [(leaves_another, 30, 0), (waits_for_another, 1, None)])
+def test_what_a_process_began_ends_with_it(work, seconds, code, tmp_path):
+    assert processes.run(work, tmp_path, tmp_path / "log", seconds) == code
     end = time.monotonic() + 10
-    another = Path("/proc") / (tmp_path / "log").read_text().strip() / "stat"
-    while another.is_file() and another.read_text().split()[2] != "Z":
+    other = Path("/proc") / (tmp_path / "other").read_text() / "stat"
+    while other.is_file() and other.read_text().split()[2] != "Z":
         assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_process_begins_anew_where_cuda_was_asked_for_before_the_fork(tmp_path):
@@ -82,6 +92,7 @@ def test_trainings_are_packed_in_small_files_and_go_on_from_them(tmp_path, monke
         folder.mkdir()
     queue = [Path(f"{name}.yml") for name in ("first", "second", "third")]
     own = trainings.Trainings(work, queue, rehearse=False)
+    assert trainings.pack(own, out) == list(out.iterdir()) == []
     for iteration in (5, 15):
         training(work, "first", iteration, 30_000)
     training(work, "second", 4, 300_000)

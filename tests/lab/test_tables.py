@@ -368,9 +368,8 @@ def test_a_dry_run_for_a_card_tells_minutes_by_rates_that_are_named(tmp_path, ca
     assert minutes(text, "+ WBSR", "measured") == round(200_000 / 35 / 60)
     assert minutes(text, "+ WBSR", "wanted") == round(200_000 / 350 / 60)
     assert minutes(text, "SRResNet", "wanted") == round(200_000 / 250 / 60)
-    assert minutes(text, "+ WBSR", "wanted") < minutes(
-        text, "+ ARM", "wanted"
-    )  # as deep as the full network in each step
+    deep = minutes(text, "+ ARM", "wanted")  # as deep as the full network in each step
+    assert minutes(text, "+ WBSR", "wanted") < deep < 20
     assert "+ WBSR, ClassSR's protocol (SRResNet x4, seed 0): " in text
     assert text.count("no training of its own") == 3
     assert re.search(r"6 trainings, .* as measured, .* as wanted on one H100", text)
