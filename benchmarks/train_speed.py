@@ -78,6 +78,7 @@ def main() -> None:
                 continue
             sys.stdout.write(line(rows[-1]))
             if arguments.json:
+                arguments.json.parent.mkdir(parents=True, exist_ok=True)
                 about = {"torch": torch.__version__, "rehearsal": arguments.rehearse}
                 arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(f"\nMeasured on: {', '.join({row['device'] for row in rows})}\n")
