@@ -11,16 +11,17 @@ with images resident and steps recorded (`resident: auto`, `compute: {graphs: tr
 by 8 workers. A training runs in a process of its own. Its first `--warm-up` iterations are not timed: they record the
 steps. The clock is read once the GPU has done all its work; only log lines, every 100 iterations, make the host wait in
 between. Then 100 iterations are profiled: `idle` is the share of their time in which neither a kernel nor a copy ran.
-DIR holds HR images; without it some are made up. `--rehearse` runs networks of toy size, for machines without a GPU.
+DIR holds HR images; without it some are made up. FILE is written after each training; one that fails is told, and the
+others go on. `--rehearse` runs networks of toy size, for machines without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import itertools
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ import cv2
 import numpy as np
 import torch
 import yaml
+from processes import run
 
 from wbsr.checks.source import read_options
 from wbsr.option_files import find
@@ -53,29 +55,48 @@ def main() -> None:
     parser.add_argument("--today", action="store_true", help="also by workers and without recordings")
     parser.add_argument("--rehearse", action="store_true", help="toy networks and 20 iterations")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)  # an option file, which this process runs
     arguments = parser.parse_args()
     if arguments.rehearse:
         arguments.iterations, arguments.warm_up = 20, 20
-    if arguments.one:
-        run_one(arguments.one, arguments.warm_up, arguments.iterations)
-        return
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    sys.stdout.write(f"torch {torch.__version__}, {device}\n\n")
+    import wbsr.plugin  # noqa: F401  once, for all trainings
+
+    sys.stdout.write(f"torch {torch.__version__}\n\n")
     sys.stdout.write("| training | resident | graphs | iterations/s | wanted on an H100 | idle | recorded | GPU MB |\n")
     sys.stdout.write(f"|{'---|' * 8}\n")
-    rows = []
+    hr = arguments.data.resolve() if arguments.data else None
+    rows: list[dict[str, Any]] = []
+    failed = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_data(folder / "data", arguments.data)
-        for training in arguments.trainings:
-            for fast in (True, False) if arguments.today else (True,):
+        in_a_process(functools.partial(make_data, folder / "data", hr), folder)
+        for training, fast in itertools.product(arguments.trainings, (True, False) if arguments.today else (True,)):
+            try:
                 rows.append({"training": training, "fast": fast, **measure(folder, training, fast, arguments)})
-                sys.stdout.write(line(rows[-1]))
-                sys.stdout.flush()
-    if arguments.json:
-        about = {"device": device, "torch": torch.__version__, "rehearsal": arguments.rehearse}
-        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+            except RuntimeError as error:
+                failed = True
+                sys.stdout.write(f"{training}: {error}\n")
+                continue
+            sys.stdout.write(line(rows[-1]))
+            if arguments.json:
+                arguments.json.parent.mkdir(parents=True, exist_ok=True)
+                about = {"torch": torch.__version__, "rehearsal": arguments.rehearse}
+                arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(f"\nMeasured on: {', '.join({row['device'] for row in rows})}\n")
+    sys.exit(failed)
+
+
+def in_a_process(work: Callable[[], object], folder: Path) -> str:
+    """Do some work in a process of its own in `folder`; what it said.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    log = folder / "said.log"
+    code = run(work, folder, log)
+    said = log.read_text(encoding="utf-8", errors="replace")
+    if code:
+        raise RuntimeError(f"a process failed with exit code {code}:\n{said[-3000:]}")
+    return said
 
 
 def make_data(folder: Path, hr: Path | None) -> None:
@@ -84,14 +105,19 @@ def make_data(folder: Path, hr: Path | None) -> None:
 
     if hr is None:
         hr = folder / "made_up"
-        hr.mkdir(parents=True)
-        rng = np.random.default_rng(0)
-        ramp = np.linspace(0, 1, SIDE)[:, None, None]
-        for number in range(24):
-            low, high = rng.uniform(0, 255, (2, 3))
-            noise = rng.normal(0, number, (SIDE // 4, SIDE // 4, 3)).repeat(4, 0).repeat(4, 1)
-            cv2.imwrite(str(hr / f"{number}.png"), (low + ramp * (high - low) + noise).clip(0, 255).astype(np.uint8))
+        make_up_images(hr, 24, (SIDE, SIDE))
     prepare(hr, Target(folder / "pairs"), Recipe((SCALE,)))
+
+
+def make_up_images(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """Images of `size`, a multiple of 4, with a ramp of colours and coarse noise in each, more from one to the next."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 1, size[0])[:, None, None]
+    for number in range(count):
+        low, high = rng.uniform(0, 255, (2, 3))
+        noise = rng.normal(0, 24 * number / count, (size[0] // 4, size[1] // 4, 3)).repeat(4, 0).repeat(4, 1)
+        cv2.imwrite(str(folder / f"{number}.png"), (low + ramp * (high - low) + noise).clip(0, 255).astype(np.uint8))
 
 
 def options(training: str, fast: bool, folder: Path, total: int, rehearse: bool) -> dict[str, Any]:
@@ -112,11 +138,11 @@ def options(training: str, fast: bool, folder: Path, total: int, rehearse: bool)
     opt["train"]["compute"] = {**compute, "graphs": fast}
     opt["logger"] = {"print_freq": 100, "save_checkpoint_freq": 10**9, "use_tb_logger": False}
     if rehearse:
-        _shrink(opt)
+        shrink(opt)
     return opt
 
 
-def _shrink(opt: dict[str, Any]) -> None:
+def shrink(opt: dict[str, Any]) -> None:
     """Toy networks and patches, of the kinds that the option file names."""
     network = opt["network_g"]
     backbone = network.get("backbone", network)
@@ -126,31 +152,19 @@ def _shrink(opt: dict[str, Any]) -> None:
     if "widths" in network:
         network.update(widths=[4, 8], depths=[1, 2])
     train = opt["datasets"]["train"]
-    train.update(gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0, resident=train["resident"] and "cpu")
+    train.update(gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0, resident=train.get("resident", True) and "cpu")
 
 
 def measure(folder: Path, training: str, fast: bool, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one training in a process of its own; what `run_one` found."""
-    total = arguments.warm_up + arguments.iterations + PROFILED + 10
+    total = arguments.warm_up + arguments.iterations + 10 + (0 if arguments.rehearse else PROFILED)
     opt = options(training, fast, folder, total, arguments.rehearse)
     path = folder / f"{opt['name']}.yml"
     path.write_text(yaml.safe_dump(opt, sort_keys=False), encoding="utf-8")
-    given = ["--warm-up", str(arguments.warm_up), "--iterations", str(arguments.iterations)]
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve()), "--one", str(path), *given],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode or not (folder / "found.json").is_file():
-        raise RuntimeError(f"the training {opt['name']} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    work = functools.partial(run_one, path, folder / "found.json", arguments.warm_up, arguments.iterations)
+    said = in_a_process(work, folder)
     found: dict[str, Any] = json.loads((folder / "found.json").read_text(encoding="utf-8"))
-    (folder / "found.json").unlink()
-    said = (done.stdout + done.stderr).splitlines()
-    return {**found, "log": [text for text in said if "train:compute:graphs:" in text]}
+    return {**found, "log": [text for text in said.splitlines() if "train:compute:graphs:" in text]}
 
 
 def line(row: dict[str, Any]) -> str:
@@ -232,9 +246,8 @@ def watched(watch: Callable[[int], None]) -> Iterator[list[Any]]:
         yield models
 
 
-def run_one(path: Path, warm_up: int, timed: int) -> None:
-    """Run `wbsr train` with an option file in the current folder, and leave `found.json` there."""
-    import wbsr.plugin  # noqa: F401
+def run_one(path: Path, result: Path, warm_up: int, timed: int) -> None:
+    """Run `wbsr train` with an option file in the current folder, and write what was found to `result`."""
     from wbsr.training import train
     from wbsr_data.resident_loader import Batches
 
@@ -251,11 +264,12 @@ def run_one(path: Path, warm_up: int, timed: int) -> None:
     memory = torch.cuda.max_memory_reserved() / 1e6 if torch.cuda.is_available() else 0.0
     found = {
         **watch.found,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "resident": ", ".join(places) or "no",
         "recorded": recordings.recordings if recordings is not None else 0,
         "megabytes": round(memory),
     }
-    Path("found.json").write_text(json.dumps(found), encoding="utf-8")
+    result.write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,19 @@ import json
 import re
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from wbsr import cli
 from wbsr.training import check
 from wbsr_lab.results.paper import published
-from wbsr_lab.tables import check_memory, make_jobs, only_run_in, recipe, report, runner, sets, summary
+from wbsr_lab.tables import check_memory, estimate, make_jobs, only_run_in, recipe, report, runner, sets, summary
 
 TABLES, PRESETS = recipe.names(), recipe.names("presets")
 
@@ -46,16 +50,31 @@ def test_every_row_of_every_table_has_option_files_at_every_size(name, preset):
 
 
 def test_the_papers_preset_trains_by_the_shipped_option_file_with_other_paths_alone():
-    """Its networks and settings are those of options/train/SRResNet/WBSR_SRResNet_x4.yml."""
+    """Its networks and settings are those of options/train/SRResNet/WBSR_SRResNet_x4.yml, but for how steps compute."""
     (training,) = plan_of(by_name("table1", "+ WBSR", "paper"), "paper").trainings
     shipped = yaml.safe_load((recipe.OPTIONS / "train/SRResNet/WBSR_SRResNet_x4.yml").read_text(encoding="utf-8"))
     for block in ("network_g", "train", "scale", "model_type"):
         ours, theirs = training[block], shipped[block]
         if block == "train":
             ours["pixel_opt"].pop("dataroot_gt"), theirs["pixel_opt"].pop("dataroot_gt")
+            assert ours.pop("compute") == {"precision": "bf16", "channels_last": True, "graphs": True}
         assert ours == theirs
     changed = {k for k, v in training["datasets"]["train"].items() if shipped["datasets"]["train"].get(k) != v}
     assert changed == {"dataroot_gt", "dataroot_lq"}
+
+
+def test_the_preset_for_a_gpu_has_the_papers_networks_and_the_papers_length_recorded():
+    for row in ("SRResNet", "+ supernet", "+ HES", "+ L_bd", "+ L_bd, laplace", "+ WBSR", "+ WBSR †"):
+        (ours,) = plan_of(by_name("table2", row, "gpu"), "gpu").trainings
+        (theirs,) = plan_of(by_name("table2", row, "paper"), "paper").trainings
+        assert ours["network_g"] == theirs["network_g"]
+        for block in (ours["train"], theirs["train"]):
+            block["pixel_opt"].pop("dataroot_gt", None)
+        assert ours["train"] == theirs["train"]
+        assert ours["train"]["compute"]["graphs"]
+    for training in (each for job in jobs_of("table1", "gpu") for each in plan_of(job, "gpu").trainings):
+        assert training["datasets"]["train"]["batch_size_per_gpu"] == 16
+        assert training["train"]["total_iter"] == (200_000 if "SRResNet" in training["name"] else 20_000)
 
 
 def test_rows_that_train_alike_share_one_training_and_others_do_not():
@@ -334,6 +353,66 @@ def test_a_dry_run_lists_rows_files_data_and_cost(tmp_path, capsys):
     assert re.search(r"missing train: there is no folder", text)
 
 
+def minutes(text, row, origin):
+    """What a dry run says of a row by the rates of an origin."""
+    (line,) = (line for line in text.splitlines() if f"  {row} (SRResNet x4, seed 0): " in line)
+    number, unit = re.search(rf"([\d.]+) (min|h) as {origin}", line).groups()
+    return float(number) * {"min": 1, "h": 60}[unit]
+
+
+def test_a_dry_run_for_a_card_tells_minutes_by_rates_that_are_named(tmp_path, capsys, monkeypatch):
+    command = ["tables", "table1", "--preset", "gpu", "--backbones", "SRResNet", "--dry-run"]
+    command += ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    text = capsys.readouterr().out
+    assert minutes(text, "+ WBSR", "measured") == round(200_000 / 35 / 60)
+    assert minutes(text, "+ WBSR", "wanted") == round(200_000 / 350 / 60)
+    assert minutes(text, "SRResNet", "wanted") == round(200_000 / 250 / 60)
+    deep = minutes(text, "+ ARM", "wanted")  # as deep as the full network in each step
+    assert minutes(text, "+ WBSR", "wanted") < deep < 20
+    assert "+ WBSR, ClassSR's protocol (SRResNet x4, seed 0): " in text
+    assert text.count("no training of its own") == 3
+    assert re.search(r"6 trainings, .* as measured, .* as wanted on one H100", text)
+    assert "  measured: by an earlier version" in text
+    assert "  wanted: what recorded steps are to reach; not measured yet" in text
+
+    row = {"training": "SRResNet", "fast": True, "rate": 500.0, "device": "NVIDIA H100 80GB HBM3"}
+    found = {"torch": "2.14", "rehearsal": False, "rows": [row, {**row, "fast": False, "rate": 1.0}]}
+    (tmp_path / "train_speed.json").write_text(json.dumps(found))
+    monkeypatch.setattr(estimate, "MEASURED", tmp_path)
+    assert cli.main(command) == 0
+    text = capsys.readouterr().out
+    assert minutes(text, "+ WBSR", "measured") == round(200_000 / 500 / 60)
+    assert "wanted" not in text
+    assert "measured: by benchmarks/train_speed.py on NVIDIA H100 80GB HBM3, torch 2.14 (train_speed.json)" in text
+    for other in ({"rehearsal": True}, {"rows": [{**row, "device": "CPU"}]}):
+        (tmp_path / "train_speed.json").write_text(json.dumps(found | other))
+        speed = recipe.read_preset("gpu").speed
+        assert estimate.measured(speed, tmp_path) == speed
+
+
+def test_a_rate_that_is_not_known_leaves_the_time_open(tmp_path, capsys, monkeypatch):
+    preset = recipe.read_preset("gpu")
+    speed = replace(preset.speed, rates={"measured": {"RCAN": 9.0}}, about={"measured": "by hand"})
+    monkeypatch.setattr(recipe, "read_preset", lambda *_: replace(preset, speed=speed))
+    command = ["tables", "table2", "--preset", "gpu", "--backbones", "SRResNet", "--only", "+ HES", "--dry-run"]
+    assert cli.main([*command, "--out", str(tmp_path)]) == 0
+    assert "WBSR_SRResNet_x4.yml; ? as measured\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"about": {}}, "about must say where rates come from: measured; got "),
+        ({"rates": {"measured": {"RCAN": 0}}}, "rates:measured:RCAN must be a number above 0, got 0"),
+        ({"rates": {"measured": {"RCAN": "9"}}}, "rates:measured:RCAN must be a number above 0, got '9'"),
+    ],
+)
+def test_a_wrong_rate_is_refused(block, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        recipe.Speed(**{"card": "H100", "rates": {"measured": {"RCAN": 6}}, "about": {"measured": "so"}, **block})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -378,3 +457,52 @@ def test_one_row_of_each_table_runs_for_real_and_what_it_ran_passes_the_checks(t
     for path in Path("options").glob("*.yml"):
         command = "test" if path.stem.startswith("test_") else "train"
         check(command, yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def photographs(folder, count=4, size=(160, 176)):
+    """A folder of HR images."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        coarse = rng.integers(0, 256, (size[0] // 16, size[1] // 16, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC))
+
+
+def test_what_the_preset_for_a_gpu_writes_passes_the_checks(tmp_path, monkeypatch):
+    photographs(tmp_path / "hr")
+    preset = recipe.read_preset("gpu")
+    preset = replace(preset, train=recipe.ImageSet("hr"), tests={"own": recipe.ImageSet("hr")})
+    folders = sets.make_pairs(preset, tmp_path, tmp_path, 4)
+    monkeypatch.chdir(tmp_path)
+    names = set()
+    for job in (job for name in ("table1", "table2") for job in jobs_of(name, "gpu", backbones=["SRResNet"])):
+        for training in runner.plan(job, preset, folders).trainings:
+            if training["name"] in names:
+                continue
+            names.add(training["name"])
+            runner.options.weights(training).parent.mkdir(parents=True)
+            torch.save({"params_ema": {}}, runner.options.weights(training))  # what a later stage starts from
+            check("train", yaml.safe_load(yaml.safe_dump(training)))
+    assert len(names) == 16
+
+
+def test_a_row_of_the_preset_for_a_gpu_runs_on_a_folder_of_images(tmp_path, monkeypatch):
+    """By toy networks, six iterations of two patches; the rest is as on a GPU."""
+    photographs(tmp_path / "mine" / "hr", 2)
+    (tmp_path / "sets.yml").write_text("train: {hr: hr}\ntests: {own: {hr: hr}}")
+    read, toy = recipe.read_preset, recipe.read_preset("smoke").networks
+
+    def small(name, own):
+        preset = read(name, own)
+        change = {**preset.change, "datasets:train:batch_size_per_gpu": 2, "datasets:train:num_worker_per_gpu": 0}
+        return replace(preset, networks=toy, iterations={"SRResNet": 6}, change=change)
+
+    monkeypatch.setattr(recipe, "read_preset", small)
+    monkeypatch.chdir(tmp_path)
+    command = ["tables", "table2", "--preset", "gpu", "--sets", "sets.yml", "--data", "mine", "--out", "out"]
+    assert cli.main([*command, "--backbones", "SRResNet", "--only", "+ WBSR, laplace"]) == 0
+    (row,) = json.loads(Path("out/table2/table2.json").read_text(encoding="utf-8"))["rows"]
+    assert (row["row"], row["test_set"], row["images"]) == ("+ WBSR, laplace", "own", 2)
+    assert row["psnr_y"] > 15
+    (log,) = Path("out/options").glob("WBSR_*.log")
+    assert "train:compute:graphs: steps run as ever, for CUDA graphs need a CUDA device" in log.read_text()

@@ -1,6 +1,5 @@
-"""The benchmark of whole trainings: what it counts as waiting, and that its option files train."""
+"""The benchmark of whole trainings: what it counts as waiting; `tests/test_gpu_session.py` rehearses it."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -23,14 +22,3 @@ def test_the_clock_is_read_after_the_warm_up_and_once_more(monkeypatch):
     for iteration in range(1, 200):
         watch(iteration)
     assert watch.found == {"idle": None, "rate": 4.0}
-
-
-def test_a_rehearsal_trains_from_memory_and_says_why_it_records_nothing(tmp_path):
-    train_speed.make_data(tmp_path / "data", None)
-    arguments = argparse.Namespace(warm_up=5, iterations=10, rehearse=True)
-    row = train_speed.measure(tmp_path, "stock", True, arguments)
-    assert row["rate"] > 0
-    assert (row["resident"], row["recorded"]) == ("cpu", 0)
-    (said,) = row["log"]
-    assert "CUDA graphs need a CUDA device" in said
-    assert train_speed.line({"training": "stock", "fast": True, **row}).startswith("| stock | cpu | True |")

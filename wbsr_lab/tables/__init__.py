@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         "Run the same command again to go on after a kill: what is finished is kept.",
     )
     parser.add_argument("name", nargs="?", help="table1 to table4, fig1, fig3, fig5, fig6, fig7, hes")
-    parser.add_argument("--preset", default="smoke", help="smoke, bench or paper (default: %(default)s)")
+    parser.add_argument("--preset", default="smoke", help="smoke, bench, gpu or paper (default: %(default)s)")
     parser.add_argument("--data", type=Path, help="folder that holds the image sets (not needed by smoke)")
     parser.add_argument("--sets", type=Path, metavar="FILE", help="YAML with blocks `train` and `tests` of your own")
     parser.add_argument("--out", type=Path, default=Path("results/tables"), help="folder (default: %(default)s)")

@@ -105,11 +105,41 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """How fast a card trains.
+
+    Args:
+        card: its name, or the part of it that matters, as CUDA says it.
+        rates: iterations per second by training, as `benchmarks/train_speed.py` names them, for each origin of such
+            figures, like `measured`.
+        about: of each origin, in a line.
+
+    Raises:
+        ValueError: a rate that is no number above 0, or an origin that nothing is said about.
+    """
+
+    card: str
+    rates: dict[str, dict[str, float]]
+    about: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if set(self.rates) != set(self.about):
+            raise ValueError(
+                f"about must say where rates come from: {', '.join(self.rates)}; got {', '.join(self.about)}"
+            )
+        for origin, rates in self.rates.items():
+            for training, rate in rates.items():
+                if not isinstance(rate, (int, float)) or not rate > 0:
+                    raise ValueError(f"rates:{origin}:{training} must be a number above 0, got {rate!r}")
+
+
+@dataclass(frozen=True)
 class Preset:
     """How large everything is.
 
     `change`: what it changes in every training option file, such as {"train:total_iter": 100}; `iterations`: of one
-    training, by backbone; `calibration`: further arguments of `wbsr calibrate`; `memory_gb`: what a run needs at most.
+    training, by backbone; `calibration`: further arguments of `wbsr calibrate`; `memory_gb`: what a run needs at most;
+    `speed`: of the card that it is meant for, if it is for one.
     """
 
     train: ImageSet
@@ -120,6 +150,7 @@ class Preset:
     change: dict[str, Any] = field(default_factory=dict)
     calibration: tuple[str, ...] = ()
     memory_gb: float = 4.0
+    speed: Speed | None = None
 
 
 def names(folder: str = "") -> list[str]:
