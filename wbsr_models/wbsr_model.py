@@ -72,9 +72,9 @@ class WBSRModel(TrainedModel):
         done = (iteration - 1) / self.opt["train"]["total_iter"]
         subnets = draw_subnets(self.strategy, self.supernet.flops, self.seed, iteration, done)
         if self.strategy.distillation:  # the full network first, for it is the teacher
-            return [Pass(m, partial(self._train, m), teaches=m == self.supernet.full) for m in reversed(subnets)]
+            return [self._pass(m, teaches=m == self.supernet.full) for m in reversed(subnets)]
         # The last is the full network, if it is not the only one: it reaches all weights.
-        return [Pass(m, partial(self._train, m), averages=m == subnets[-1]) for m in subnets]
+        return [self._pass(m, averages=m == subnets[-1]) for m in subnets]
 
     def _compiled(self) -> CompiledSupernet | None:
         if not (self.is_train and self.compute_options.compile):
@@ -83,6 +83,10 @@ class WBSRModel(TrainedModel):
             raise ValueError("train:compute:compile is for one process, got several: leave it out")
         get_root_logger().info("Subnets are compiled, each when it is first trained, which takes a while.")
         return CompiledSupernet(self.supernet)
+
+    def _pass(self, subnet: Subnet, **what: bool) -> Pass:
+        weight = 1.0 if subnet == self.supernet.full else self.strategy.subnet_weight
+        return Pass(subnet, partial(self._train, subnet), weight=weight, **what)
 
     def _train(self, subnet: Subnet, batch: Batch) -> tuple[Tensor, Losses]:
         """The output of a subnet, and its losses."""

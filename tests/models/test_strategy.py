@@ -72,6 +72,8 @@ def test_the_full_network_may_train_alone_at_first(strategy):
         ({"full_first": 1.0}, r"full_first must be in \[0, 1\), got 1.0"),
         ({"distillation": -0.5}, "distillation must be at least 0, got -0.5"),
         ({"strategy": "random", "distillation": 1.0}, "use `sandwich` or `all`, or leave distillation out"),
+        ({"strategy": "sandwich", "subnet_weight": 0}, "subnet_weight must be above 0, got 0.0"),
+        ({"subnet_weight": 0.5}, "subnet_weight needs the full network in every step, .* or leave subnet_weight out"),
         ({"match": True}, "train:supernet: unknown key 'match'"),
         ({"full_frist": 0.1}, "unknown key 'full_frist': did you mean 'full_first'"),
     ],

@@ -108,6 +108,19 @@ def test_distillation_pulls_each_subnet_and_never_the_full_network():
     assert model.get_current_log()["l_distill"] == pytest.approx(distilled.item())
 
 
+def test_subnets_weigh_beside_the_full_network_and_their_losses_are_told_as_they_are():
+    model = make(supernet={"strategy": "sandwich", "random_subnets": 0, "distillation": 0.5, "subnet_weight": 0.1})
+    reference, data = copy.deepcopy(model.supernet), batch()
+    step(model)
+    small, full = reference(data["lq"], SMALL), reference(data["lq"])
+    own, distilled = (F.l1_loss(small, target) for target in (data["gt"], full.detach()))
+    alone = F.l1_loss(full, data["gt"])
+    assert_gradients(model, gradients(reference, alone + 0.1 * (own + 0.5 * distilled)))
+    log = model.get_current_log()
+    assert log["l_pix"] == pytest.approx((alone.item() + own.item()) / 2)
+    assert log["l_distill"] == pytest.approx(0.5 * distilled.item())
+
+
 def test_several_gpus_in_one_process_are_refused_in_training_and_left_idle_in_a_test():
     opt = {**options(), "num_gpu": 2}
     with pytest.raises(ValueError, match=r"got num_gpu 2 in a single one: start `torchrun --nproc_per_node=2 -m wbsr"):
@@ -211,7 +224,15 @@ def test_the_moving_average_follows_the_weights():
         assert torch.allclose(average, 0.75 * before[name] + 0.25 * weights(model)[name], atol=1e-6)
 
 
-@pytest.mark.parametrize("block", [{"supernet": {"strategy": "random"}}, {"compute": {"precision": "fp16"}}])
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"supernet": {"strategy": "random"}},
+        {"supernet": {"strategy": "sandwich", "distillation": 1.0, "subnet_weight": 0.1}},
+        {"compute": {"precision": "fp16"}},
+    ],
+    ids=str,
+)
 def test_a_resumed_model_goes_on_as_if_never_stopped(block, tmp_path):
     whole, stopped = make(**block), make(**block)
     step(whole, 1)

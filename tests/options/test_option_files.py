@@ -17,7 +17,7 @@ FILES = sorted(path for path in OPTIONS.rglob("*.yml") if path.relative_to(OPTIO
 
 
 def command_of(path: Path) -> str:
-    return "train" if path.stem.split("_")[0] == "train" or path.parent.parent.name == "train" else "test"
+    return "train" if "train" in read_options(path) else "test"
 
 
 @pytest.fixture

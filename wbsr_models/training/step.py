@@ -46,12 +46,14 @@ class Pass:
         teaches: its output, detached, is the teacher of the passes after it.
         averages: the processes of a distributed training average all gradients that there are after it; without, they
             add up on each process until a pass does that.
+        weight: of its gradients in the sum; the losses that are told are without it.
     """
 
     key: Hashable
     run: Callable[[Batch], tuple[Tensor, Losses]]
     teaches: bool = False
     averages: bool = True
+    weight: float = 1.0
 
 
 class TrainingStep:
@@ -105,7 +107,7 @@ class TrainingStep:
     def _run(self, each: Pass, batch: Batch) -> tuple[Tensor, Losses]:
         with self._processes.no_sync() if self._processes and not each.averages else nullcontext():
             output, losses = each.run(batch)
-            self._compute.backward(losses.values())
+            self._compute.backward(losses.values() if each.weight == 1 else [each.weight * v for v in losses.values()])
         return output.detach(), {name: loss.detach() for name, loss in losses.items()}
 
 

@@ -10,8 +10,9 @@ the sequence.
 With `full_first`, the full network is trained alone for that share of the training, and then as the strategy has it:
 networks that start near zero, such as MSRResNet, leave it sooner if all steps push the same way.
 
-With `distillation`, each subnet learns from the full network's output beside the HR patch: for adopting a network that
-is trained already.
+With `distillation`, each subnet learns from the full network's output beside the HR patch. With a `subnet_weight` below
+1 the weights that all share follow the full network first. The two are for adopting a network that is trained already:
+docs/findings/adopt.md measures them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class StrategyOptions:
         full_first: share of the training at whose start the full network is trained alone, in [0, 1).
         distillation: weight of the loss between a subnet's output and the full network's of the same step, detached; 0
             leaves it out.
+        subnet_weight: of all losses of a subnet beside those of the full network, whose weight is 1, in the same step.
 
     Raises:
         ValueError: a number out of its range, or an option without what it needs.
@@ -48,6 +50,7 @@ class StrategyOptions:
     power: float = 0.0
     full_first: float = 0.0
     distillation: float = 0.0
+    subnet_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.random_subnets < 0:
@@ -63,11 +66,14 @@ class StrategyOptions:
             raise ValueError(f"full_first must be in [0, 1), got {self.full_first}")
         if not 0 <= self.distillation < math.inf:
             raise ValueError(f"distillation must be at least 0, got {self.distillation}")
-        if self.distillation and self.strategy == "random":
-            raise ValueError(
-                "distillation needs the full network in every step, which strategy `random` does not run: use "
-                "`sandwich` or `all`, or leave distillation out"
-            )
+        if not 0 < self.subnet_weight < math.inf:
+            raise ValueError(f"subnet_weight must be above 0, got {self.subnet_weight}")
+        for name, unused in (("distillation", 0), ("subnet_weight", 1)):
+            if self.strategy == "random" and getattr(self, name) != unused:
+                raise ValueError(
+                    f"{name} needs the full network in every step, which strategy `random` does not run: use "
+                    f"`sandwich` or `all`, or leave {name} out"
+                )
 
 
 def strategy_options(opt: dict[str, Any]) -> StrategyOptions:
