@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from wbsr_base.pixels.bicubic import Bytes, crop_to_multiple, resize, to_8_bits
@@ -112,7 +111,7 @@ class DatasetPairs:
 
 
 @dataclass(frozen=True)
-class _Shrink(Dataset[Bytes | str]):
+class _Shrink:
     """The LR image of each HR image, or why there is none."""
 
     sources: Sequence[Source]
