@@ -225,6 +225,13 @@ def test_endings_that_differ_are_told(check, tmp_path):
         check()
 
 
+def test_names_and_endings_that_both_differ_are_told_together(check, tmp_path):
+    for path in (tmp_path / "data/lr").iterdir():
+        path.rename(path.with_name(f"{path.stem}_small.bmp"))
+    with pytest.raises(ValueError, match=r"filename_tmpl: '\{\}_small', and give both one ending, for BasicSR"):
+        check()
+
+
 def test_images_in_subfolders_alone_are_told(check, tmp_path):
     folder = tmp_path / "data/hr"
     (folder / "below").mkdir()

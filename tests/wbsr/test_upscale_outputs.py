@@ -109,7 +109,9 @@ def test_pictures_in_subfolders_alone_are_hinted_at(folder, weights, capsys):
     assert "empty names no picture" in told
 
 
-@pytest.mark.parametrize("name", ["out.gif", "out.heic", "out.svg", "out.pdf", "out.mp4", "OUT.GIF"])
+@pytest.mark.parametrize(
+    "name", ["out.gif", "out.heic", "out.svg", "out.pdf", "out.mp4", "OUT.GIF", "out.jxl", "out.raw"]
+)
 def test_a_format_that_cannot_be_written_is_no_folder(folder, weights, capsys, name):
     save(folder / "a.png")
     assert upscale("a.png", "-o", name, weights=weights) == 2

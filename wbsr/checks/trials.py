@@ -23,6 +23,7 @@ from wbsr_base.options import suggest
 
 _MOST_LAYERS = 10_000  # that a network may have; of those that BasicSR ships option files for, RCAN has most, 2,300
 _IMAGE_MODELS = ("SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel", "WBSRModel", "ClassSRModel")
+_MOST_CHANNELS = 8  # that a network which takes another number of them is tried with
 _SIDE = 48  # LR pixels, where no training patch says it
 _IMAGE_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss")
 
@@ -38,7 +39,7 @@ def check_trials(opt: Mapping[str, Any], is_train: bool) -> None:
             if component.kind == "arch":
                 _try_network(component, opt)
             elif component.kind == "loss":
-                _try_loss(component)
+                _try_loss(component, opt)
 
 
 def _try_network(component: Component, opt: Mapping[str, Any]) -> None:
@@ -126,12 +127,13 @@ def _try_on_images(network: nn.Module, name: str, where: str, opt: Mapping[str, 
         return
     shape = _output(network, channels, side)
     if isinstance(shape, Exception):
-        other = 4 - channels
-        if isinstance(_output(network, other, side), tuple):
+        counts = (count for count in range(1, _MOST_CHANNELS + 1) if count != channels)
+        other = next((count for count in counts if isinstance(_output(network, count, side), tuple)), None)
+        if other is not None:
             raise ValueError(
                 f"{where}: {name} takes images of {_count(other)}, but the data sets deliver {_count(channels)}: write "
                 f"num_in_ch: {channels} and num_out_ch: {channels}"
-                + (", or color: y in each data set" if other == 1 else ", or leave color: y out of the data sets")
+                + {1: ", or color: y in each data set", 3: ", or leave color: y out of the data sets"}.get(other, "")
             )
         raise ValueError(f"{where}: {name} does not run on an image of {side} x {side}: {_told(shape)}") from shape
     wanted = (1, channels, scale * side, scale * side)
@@ -182,9 +184,18 @@ def _side(opt: Mapping[str, Any]) -> int:
     return max(1, size // opt["scale"]) if isinstance(size, int) and "scale" in opt else _SIDE
 
 
-def _try_loss(component: Component) -> None:
-    """Build a loss of BasicSR; ours checks itself, and the perceptual one would load a network."""
+def _try_loss(component: Component, opt: Mapping[str, Any]) -> None:
+    """Build a loss of BasicSR; ours checks itself, and the perceptual one would load a network.
+
+    A loss that is for images of so many channels alone says so by its attribute `channels`.
+    """
     made, where = find(component), component.where
+    channels = getattr(made, "channels", None)
+    if channels is not None and channels != _channels(opt):
+        raise ValueError(
+            f"{where}: {component.type} takes images of {_count(channels)}, but the data sets deliver "
+            f"{_count(_channels(opt))}: use L1Loss, or leave color: y out of the data sets"
+        )
     options = {key: value for key, value in component.options.items() if key != "type"}
     if not made.__module__.startswith("basicsr."):
         return

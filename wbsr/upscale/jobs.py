@@ -16,6 +16,10 @@ from wbsr_base.pixels.finding import SUFFIXES, images_among, images_below
 
 MAPS = ("subnets", "scores")
 COMPARISON = "compare"
+_OTHERS = {  # endings of pictures that are not written, of which systems know some
+    *(".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jpe", ".jxl", ".pbm"),
+    *(".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".raw", ".svg", ".tga", ".xcf"),
+}
 _NO_PICTURE = "names no picture: it must be a file, a folder or a pattern of PNG, JPEG, WebP, TIFF or BMP files"
 
 
@@ -130,7 +134,7 @@ def _check_folder(out: Path) -> None:
     if out.is_file():
         raise ValueError(f"-o {out} is a file whose ending names no picture format: name a folder, or end it in .png")
     kind = mimetypes.guess_type(out.name)[0] or ""
-    if kind.startswith(("image/", "video/")) or kind == "application/pdf":
+    if kind.startswith(("image/", "video/")) or kind == "application/pdf" or out.suffix.lower() in _OTHERS:
         raise ValueError(
             f"-o {out} ends like a format that can't be written: end it in one of {', '.join(sorted(SUFFIXES))}, or "
             "make that folder first if it is to be one"
