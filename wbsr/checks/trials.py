@@ -23,7 +23,6 @@ from wbsr_base.options import suggest
 
 _MOST_LAYERS = 10_000  # that a network may have; of those that BasicSR ships option files for, RCAN has most, 2,300
 _IMAGE_MODELS = ("SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel", "WBSRModel", "ClassSRModel")
-_MOST_CHANNELS = 8  # that a network which takes another number of them is tried with
 _SIDE = 48  # LR pixels, where no training patch says it
 _IMAGE_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss")
 
@@ -53,7 +52,7 @@ def _try_network(component: Component, opt: Mapping[str, Any]) -> None:
     options.pop("type", None)
     network = build(made, options, where)
     if component.where == "network_g" and opt["model_type"] in _IMAGE_MODELS:
-        _try_on_images(network, made.__name__, where, opt)
+        _try_on_images(network, made.__name__, where, opt, options)
 
 
 def build(made: type[nn.Module], options: Mapping[str, Any], where: str) -> nn.Module:
@@ -120,16 +119,18 @@ def _memory() -> int:
         return 2**40
 
 
-def _try_on_images(network: nn.Module, name: str, where: str, opt: Mapping[str, Any]) -> None:
-    """Hand the network an image as the data sets deliver it: a channel for each of theirs, larger by `scale`."""
+def _try_on_images(
+    network: nn.Module, name: str, where: str, opt: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Hand the network, made by `options`, an image as the data sets deliver it: a channel for each of theirs, larger by
+    `scale`."""
     scale, channels, side = opt.get("scale"), _channels(opt), _side(opt)
     if scale is None:
         return
     shape = _output(network, channels, side)
     if isinstance(shape, Exception):
-        counts = (count for count in range(1, _MOST_CHANNELS + 1) if count != channels)
-        other = next((count for count in counts if isinstance(_output(network, count, side), tuple)), None)
-        if other is not None:
+        other = options.get("num_in_ch", 4 - channels)
+        if other != channels and ("num_in_ch" in options or isinstance(_output(network, other, side), tuple)):
             raise ValueError(
                 f"{where}: {name} takes images of {_count(other)}, but the data sets deliver {_count(channels)}: write "
                 f"num_in_ch: {channels} and num_out_ch: {channels}"
