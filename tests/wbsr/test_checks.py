@@ -282,6 +282,8 @@ def test_two_results_of_one_name_are_told_before(check, tmp_path):
     with pytest.raises(ValueError, match=r"01.bmp and 01.png in data/lr would both be saved as 01"):
         check(is_train=False)
     check(is_train=False, val__save_img=False)
+    (tmp_path / "names.txt").write_text("01.png (32,32,3)\n00.png (32,32,3)\n")
+    check(is_train=False, datasets__test_1__meta_info_file="names.txt")
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,10 @@ def _check_results(component: Component) -> None:
     if not isinstance(folder, str) or not Path(folder).expanduser().is_dir() or folder.endswith(".lmdb"):
         return
     files = [path for path in Path(folder).expanduser().iterdir() if path.is_file() and not path.name.startswith(".")]
+    meta = component.options.get("meta_info_file")
+    if isinstance(meta, str):  # of pairs it names the HR images, whose LR images may be called otherwise
+        lines = Path(meta).expanduser().read_text(encoding="utf-8").splitlines()
+        files = [Path(name) for name in dict.fromkeys(line.split(" ")[0] for line in lines)]
     stem, count = max(Counter(path.stem for path in files).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:
         names = " and ".join(sorted(path.name for path in files if path.stem == stem)[:2])

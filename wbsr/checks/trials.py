@@ -122,8 +122,8 @@ def _memory() -> int:
 def _try_on_images(
     network: nn.Module, name: str, where: str, opt: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
-    """Hand the network, made by `options`, an image as the data sets deliver it: a channel for each of theirs, larger by
-    `scale`."""
+    """Hand the network, made by `options`, an image as the data sets deliver it, whose result has their channels and is
+    larger by `scale`."""
     scale, channels, side = opt.get("scale"), _channels(opt), _side(opt)
     if scale is None:
         return
