@@ -460,6 +460,13 @@ def test_linked_folders_count_and_hidden_ones_do_not(hr, tmp_path):
     assert set(run(hr, tmp_path / "out").shapes) == {"0", "1", "2", "linked", "linked_m"}
 
 
+def test_a_link_that_leads_nowhere_is_named(hr, tmp_path):
+    (hr / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match=r"gone\.png can't be read \(No such file or directory\).*--skip-bad"):
+        run(hr, tmp_path / "out")
+    assert list(run(hr, tmp_path / "out", skip_bad=True).skipped) == ["gone.png"]
+
+
 def test_layouts_that_would_be_misread_are_read_right_or_refused(tmp_path):
     folder, colour, grey = tmp_path / "kinds", noise(16, 20, dtype=np.uint16), noise(16, 20, 1)
     folder.mkdir()
