@@ -11,7 +11,7 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def images_among(paths: Iterable[Path]) -> list[Path]:
-    """Those that end like images and are no hidden files, by name; with links that lead nowhere, which are told later."""
+    """Those that end like images and are no hidden files, by name; links that lead nowhere too: their readers tell."""
     named = (path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
     return sorted(path for path in named if path.is_file() or (path.is_symlink() and not path.exists()))
 
