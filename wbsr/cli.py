@@ -79,20 +79,30 @@ def user_message(error: BaseException) -> str | None:
         frame = frame.tb_next
     if frame is not None and _is_ours(frame.tb_frame.f_globals.get("__name__", "")):
         return str(error)
-    return _worker_message(str(error))
+    return _worker_message(str(error)) or (str(error) if _is_of_our_worker(error) else None)
 
 
 def _is_ours(module: str) -> bool:
     return re.match(r"wbsr(_\w+)?(\.|$)", module) is not None
 
 
+def _is_of_our_worker(error: BaseException) -> bool:
+    """Whether a process of `wbsr_data.workers` raised it in our code: its cause is that traceback, as text."""
+    cause = error.__cause__
+    return type(cause).__name__ == "_RemoteTraceback" and _ends_in_ours(str(cause)) is not None
+
+
 def _worker_message(text: str) -> str | None:
     """The message in an error which torch brings from a data-loading worker: its traceback as text, our file last."""
     if not text.startswith("Caught "):
         return None
+    end = _ends_in_ours(text)
+    message = None if end is None else re.search(r"^\w+: (.*)", text[end:], re.M | re.S)
+    return message[1].strip() if message else None
+
+
+def _ends_in_ours(text: str) -> int | None:
+    """Where the last place of a traceback ends, if it is in a file of ours."""
     places = list(re.finditer(r'^  File "(.*)", line \d+, in .*$', text, re.M))
     ours = re.escape(str(Path(__file__).parents[1])) + r"[/\\]wbsr(_\w+)?[/\\]"
-    if not places or not re.match(ours, places[-1][1]):
-        return None
-    message = re.search(r"^\w+: (.*)", text[places[-1].end() :], re.M | re.S)
-    return message[1].strip() if message else None
+    return places[-1].end() if places and re.match(ours, places[-1][1]) else None

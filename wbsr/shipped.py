@@ -34,9 +34,12 @@ def find_weights(weights: str | None, scale: int | None = None, folder: Path = S
     fitting = [path for name, path in shipped.items() if name.endswith(f"_x{wanted}")]
     if scale is None and not fitting:
         fitting = list(shipped.values())
-    if len(fitting) != 1:
+    if not fitting:
         raise ValueError(
-            f"--weights must name one of the shipped {', '.join(shipped)}, for {len(fitting)} fit x{wanted}: or give a "
-            f"checkpoint of WBSRModel that upscales by {wanted}"
+            f"no weights are shipped that upscale by {wanted} (shipped: {', '.join(shipped)}): give --weights, a "
+            f"checkpoint of WBSRModel or ClassSRModel that does"
         )
+    if len(fitting) > 1:
+        names = ", ".join(path.stem for path in fitting)
+        raise ValueError(f"{names} upscale by {wanted}: choose one by --weights NAME, or give a checkpoint")
     return fitting[0]

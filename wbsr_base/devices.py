@@ -36,12 +36,6 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python, NumPy, torch and OpenCV each have one of their own."""
-    words = ("can't allocate memory", "not enough memory", "Insufficient memory")
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(word in str(error) for word in words)
-
-
 def seconds_at(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
     """The clock's reading once all work given to the device is done: take the difference of two."""
     if device.type == "cuda":

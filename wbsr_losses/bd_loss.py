@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -78,8 +78,10 @@ class BDLoss(nn.Module):
 
     Attributes:
         deferred: leave the errors to `check` on a CPU too, as in a step that is recorded or tested.
+        channels: of the images it is for.
     """
 
+    channels: ClassVar[int] = CHANNELS
     deferred: bool = False
     noted: torch.Tensor
 

@@ -20,6 +20,7 @@ compat.install()
 from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402
 from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
+from wbsr_base.pixels.bicubic import resize  # noqa: E402
 from wbsr_data.preparation import prepare  # noqa: E402
 from wbsr_data.preparation.recipe import CLASSSR_FACTORS, Recipe  # noqa: E402
 from wbsr_data.preparation.target import Target  # noqa: E402
@@ -388,13 +389,28 @@ def test_images_of_a_few_pixels_are_prepared(tmp_path, scale):
         assert np.abs(read(tmp_path / "out" / f"LRx{scale}" / path.name) - expected.astype(int)).max() <= 1
 
 
-def test_what_is_too_small_to_be_rescaled_is_named_and_skipped(hr, tmp_path):
-    cv2.imwrite(str(hr / "tiny.png"), noise(3, 40))
-    recipe = Recipe((2,), rescale=(1.0, 0.7))
-    with pytest.raises(ValueError, match=r"tiny\.png: an image of 3 x 40 pixels is too small to be resized by 0\.7"):
+def test_what_is_too_small_once_rescaled_is_named_and_skipped(hr, tmp_path):
+    for height in (3, 4):
+        cv2.imwrite(str(hr / f"tiny{height}.png"), noise(height, 40))
+    recipe = Recipe((3,), rescale=(1.0, 0.6))
+    with pytest.raises(ValueError, match=r"tiny3\.png must have at least 3 .* after rescaling by 0\.6, got 3 x 40"):
         run(hr, tmp_path / "out", recipe=recipe)
     made = run(hr, tmp_path / "out", recipe=recipe, skip_bad=True)
-    assert list(made.skipped) == ["tiny.png"]
+    assert list(made.skipped) == ["tiny3.png"]
+    assert made.shapes["tiny4_r0p6"] == (3, 24)
+
+
+@pytest.mark.parametrize("factor", [1 / 2, 1 / 3, 1 / 4, 0.9, 0.7, 1 / 8, 2, 1.3])
+def test_bicubic_is_basicsrs_but_where_a_value_lies_between_two_levels(factor):
+    pixels = cv2.GaussianBlur(noise(167, 230), (5, 5), 0)
+    values = imresize(pixels / np.float32(255), factor) * 255
+    found = resize(pixels, factor)
+    expected = values.round().clip(0, 255)
+    assert found.shape == expected.shape
+    differ = found != expected
+    assert differ.mean() < 2e-4
+    assert (np.abs(values[differ] % 1 - 0.5) < 1e-3).all()
+    assert (np.abs(found - expected) <= 1).all()
 
 
 def test_names_are_kept_but_in_an_lmdb(tmp_path):
@@ -442,6 +458,13 @@ def test_linked_folders_count_and_hidden_ones_do_not(hr, tmp_path):
     (hr / ".thumbnails").mkdir()
     cv2.imwrite(str(hr / ".thumbnails" / "0.png"), noise(20, 20))
     assert set(run(hr, tmp_path / "out").shapes) == {"0", "1", "2", "linked", "linked_m"}
+
+
+def test_a_link_that_leads_nowhere_is_named(hr, tmp_path):
+    (hr / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match=r"gone\.png can't be read \(No such file or directory\).*--skip-bad"):
+        run(hr, tmp_path / "out")
+    assert list(run(hr, tmp_path / "out", skip_bad=True).skipped) == ["gone.png"]
 
 
 def test_layouts_that_would_be_misread_are_read_right_or_refused(tmp_path):

@@ -58,6 +58,12 @@ def analyze(*arguments):
     return cli.main(["analyze", *map(str, arguments)])
 
 
+def test_patches_larger_than_all_images_are_told_by_the_commands_own_argument(hr, tmp_path, capsys):
+    assert analyze("--hr", hr, "--out", tmp_path / "out", "--scale", 2, "--patch", 41) == 2
+    told = capsys.readouterr().err
+    assert "at least 41 pixels (--patch) high and wide, got 6 images that are all smaller: lower --patch" in told
+
+
 def test_numbers_and_figures_of_a_folder(hr, tmp_path, capsys, weights):
     out = tmp_path / "out"
     more = ("--scale", 2, "--patch", 12, "--classes", 4, "--delta", 0.5, "--levels", 0.1, 0.3, "--samples", 3)

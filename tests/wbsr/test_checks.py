@@ -225,6 +225,13 @@ def test_endings_that_differ_are_told(check, tmp_path):
         check()
 
 
+def test_names_and_endings_that_both_differ_are_told_together(check, tmp_path):
+    for path in (tmp_path / "data/lr").iterdir():
+        path.rename(path.with_name(f"{path.stem}_small.bmp"))
+    with pytest.raises(ValueError, match=r"filename_tmpl: '\{\}_small', and give both one ending, for BasicSR"):
+        check()
+
+
 def test_images_in_subfolders_alone_are_told(check, tmp_path):
     folder = tmp_path / "data/hr"
     (folder / "below").mkdir()
@@ -246,10 +253,26 @@ def test_metrics_need_hr_images(check, is_train, where):
         check(is_train, **{f"datasets__{where}": single()})
 
 
-def test_metrics_that_look_at_one_image_need_none(check):
+def test_metrics_that_look_at_one_image_need_none(check, tmp_path):
     niqe = {"niqe": {"type": "calculate_niqe", "crop_border": 0}}
-    check(is_train=False, datasets__test_2=single(), val__metrics=niqe)
     check(datasets__val=single(), val__metrics=None)
+    with pytest.raises(ValueError, match=r"the result of data/lr/\d+.png must be at least 96 pixels high and 192 wide"):
+        check(datasets__val=single(), val__metrics=niqe)
+    for path in (tmp_path / "data/lr").iterdir():
+        cv2.imwrite(str(path), np.zeros((96, 48, 3), np.uint8))
+    check(is_train=False, datasets__test_1=single(), val__metrics=niqe)
+    niqe["niqe"]["crop_border"] = 1
+    with pytest.raises(ValueError, match=r"at least 98 pixels high .* for calculate_niqe, got 192 x 96: lower crop_bo"):
+        check(is_train=False, datasets__test_1=single(), val__metrics=niqe)
+
+
+def test_every_image_without_hr_image_is_looked_at(check, tmp_path):
+    for number in range(3, 9):
+        (tmp_path / f"data/lr/{number:02}.png").write_bytes((tmp_path / "data/lr/00.png").read_bytes())
+    path = tmp_path / "data/lr/02.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"lr/02.png is damaged or cut off"):
+        check(is_train=False, datasets__test_1=single(), val__metrics=None)
 
 
 def test_two_results_of_one_name_are_told_before(check, tmp_path):
@@ -259,6 +282,8 @@ def test_two_results_of_one_name_are_told_before(check, tmp_path):
     with pytest.raises(ValueError, match=r"01.bmp and 01.png in data/lr would both be saved as 01"):
         check(is_train=False)
     check(is_train=False, val__save_img=False)
+    (tmp_path / "names.txt").write_text("01.png (32,32,3)\n00.png (32,32,3)\n")
+    check(is_train=False, datasets__test_1__meta_info_file="names.txt")
 
 
 @pytest.mark.parametrize(

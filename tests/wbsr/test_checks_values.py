@@ -143,6 +143,11 @@ def test_channels_that_do_not_fit_are_told_with_the_remedy(check):
     with pytest.raises(ValueError, match="write num_in_ch: 1 and num_out_ch: 1, or leave color: y out"):
         check("network_g:num_feat", 4, grey)
     check("network_g:num_in_ch", 1, [*grey, ("network_g:num_out_ch", 1)])
+    with pytest.raises(ValueError, match=r"takes images of 4 channels, but .* write num_in_ch: 3 and num_out_ch: 3$"):
+        check("network_g:num_in_ch", 4)
+    loss = ("train:pixel_opt", {"type": "BDLoss", "dataroot_gt": "data/hr"})
+    with pytest.raises(ValueError, match=r"pixel_opt: BDLoss takes images of 3 channels, .* one channel: use L1Loss"):
+        check("network_g:num_in_ch", 1, [*grey, ("network_g:num_out_ch", 1), loss])
     with pytest.raises(ValueError, match="datasets:train has color: y, one channel, but datasets:val has three"):
         check("datasets:train:color", "y")
 

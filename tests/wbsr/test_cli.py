@@ -1,16 +1,20 @@
 """The command line: its table, errors in one line, and BasicSR's pipelines behind `train` and `test`."""
 
+import ast
 import re
 import subprocess
 import sys
 import types
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from wbsr import cli
 from wbsr_base.options import suggest  # noqa: F401  a module of ours that the broken data set below fails in
+from wbsr_data.workers import in_workers
 
 
 @pytest.fixture
@@ -38,6 +42,34 @@ def test_help_lists_the_commands_without_importing_torch():
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.endswith("False\n")
     assert re.search(r"^  train +check an option file", output, re.M)
+
+
+HEAVY = ["torch", "torchvision", "basicsr", "scipy", "cv2", "PIL", "matplotlib"]
+
+
+def imported(code):
+    """Of HEAVY, what a process of its own has imported once it has run `code`."""
+    code = f"import sys; from wbsr.cli import main\n{code}\nprint([name for name in {HEAVY} if name in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return ast.literal_eval(output.splitlines()[-1])
+
+
+def test_no_commands_help_imports_what_takes_long():
+    """In half a second each: torch and BasicSR alone take seconds."""
+    calls = [
+        f"try: main([{name!r}, '--help'])\nexcept SystemExit as end: assert end.code == 0" for name in cli.COMMANDS
+    ]
+    assert imported("\n".join(calls)) == []
+
+
+@pytest.mark.parametrize("more", [[], ["--sub-images", "12", "--rescale", "1", "0.5", "--workers", "0"], ["--lmdb"]])
+def test_preparing_imports_neither_torch_nor_basicsr(tmp_path, more):
+    """Five images in one and a half seconds."""
+    (tmp_path / "hr").mkdir()
+    for number, ending in enumerate(["png", "jpg", "tif", "bmp", "webp"]):
+        cv2.imwrite(str(tmp_path / f"hr/{number}.{ending}"), np.full((40, 50, 3), number, np.uint8))
+    arguments = ["prepare", "--hr", str(tmp_path / "hr"), "--out", str(tmp_path / "out"), "--scale", "2", "3", *more]
+    assert set(imported(f"assert main({arguments}) == 0")) <= {"cv2", "PIL"}
 
 
 def test_an_unknown_command_is_told_with_the_nearest(capsys):
@@ -99,9 +131,10 @@ def torch_path(name):
 
 
 @pytest.mark.parametrize("in_ours", [True, False])
-def test_an_error_of_ours_in_a_worker_is_one_line_too(in_ours):
+@pytest.mark.parametrize("share", [lambda items: DataLoader(items, num_workers=1), lambda items: in_workers(items, 1)])
+def test_an_error_of_ours_in_a_worker_is_one_line_too(in_ours, share):
     with pytest.raises((FileNotFoundError, RuntimeError)) as caught:
-        next(iter(DataLoader(Items(in_ours), num_workers=1)))
+        next(iter(share(Items(in_ours))))
     message = cli.user_message(caught.value)
     if in_ours:
         assert message.startswith("the option file gone.yml does not exist")

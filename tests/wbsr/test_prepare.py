@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 import yaml
 
-from wbsr import cli, compat
+from wbsr import cli, plugin  # noqa: F401  the plugin registers the data set that the lines name
 
-compat.install()
-
-from basicsr.data import build_dataset  # noqa: E402
+from basicsr.data import build_dataset  # isort: skip
 
 
 @pytest.fixture

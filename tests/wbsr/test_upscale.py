@@ -445,7 +445,10 @@ def test_shipped_weights_are_found_by_scale_and_name(tmp_path):
     assert find_weights(None, None, tmp_path).name == "A_x4.pth"
     assert find_weights(None, 2, tmp_path).name == "A_x2.pth"
     assert find_weights("A_x2", None, tmp_path).name == "A_x2.pth"
-    with pytest.raises(ValueError, match="--weights must name one of the shipped A_x2, A_x4, for 0 fit x3"):
+    with pytest.raises(ValueError, match=r"no weights are shipped that upscale by 3 \(shipped: A_x2, A_x4\): give --w"):
         find_weights(None, 3, tmp_path)
+    (tmp_path / "B_x2.pth").touch()
+    with pytest.raises(ValueError, match=r"A_x2, B_x2 upscale by 2: choose one by --weights NAME"):
+        find_weights(None, 2, tmp_path)
     with pytest.raises(FileNotFoundError, match="weights A_x8: there is no such file: did you mean"):
         find_weights("A_x8", None, tmp_path)

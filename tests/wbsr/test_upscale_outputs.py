@@ -81,6 +81,19 @@ def test_an_output_does_not_replace_a_picture_that_is_read(folder, weights, caps
     assert f"{told}: name another -o, or leave out --compare" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("report", ["there", "out", "in/a.png"])
+def test_a_report_is_no_folder_and_no_picture(folder, weights, capsys, report):
+    save(folder / "in/a.png")
+    (folder / "there").mkdir()
+    before = (folder / "in/a.png").read_bytes()
+    assert upscale("in", "-o", "out", "--report", report, weights=weights) == 2
+    told = capsys.readouterr().err
+    assert f"--report {report} " in told
+    assert "name a file, such as report.json" in told or "name another file" in told
+    assert (folder / "in/a.png").read_bytes() == before
+    assert not (folder / "out").exists()
+
+
 def test_subfolders_are_mirrored(folder, weights, capsys):
     save(*(folder / "in" / name for name in ("a.png", "x/a.png", "x/y/b.jpg", ".trash/c.png", "z/.d.png")))
     (folder / "in/x/notes.txt").write_text("no picture")
@@ -109,7 +122,9 @@ def test_pictures_in_subfolders_alone_are_hinted_at(folder, weights, capsys):
     assert "empty names no picture" in told
 
 
-@pytest.mark.parametrize("name", ["out.gif", "out.heic", "out.svg", "out.pdf", "out.mp4", "OUT.GIF"])
+@pytest.mark.parametrize(
+    "name", ["out.gif", "out.heic", "out.svg", "out.pdf", "out.mp4", "OUT.GIF", "out.jxl", "out.raw"]
+)
 def test_a_format_that_cannot_be_written_is_no_folder(folder, weights, capsys, name):
     save(folder / "a.png")
     assert upscale("a.png", "-o", name, weights=weights) == 2

@@ -208,6 +208,9 @@ def test_alpha_is_refused_by_formats_without(folder, weights, capsys, mode, name
     assert upscale("a.png", "-o", f"out.{suffix}", weights=weights) == 1
     assert f"out.{suffix}: {name} can't hold transparency: write PNG, WebP or TIFF" in capsys.readouterr().err
     assert not (folder / f"out.{suffix}").exists()
+    cv2.imwrite("deep.png", np.full((8, 8, 4), 40_000, np.uint16))
+    assert upscale("deep.png", "-o", f"out.{suffix}", weights=weights) == 1
+    assert f"{name} can't hold transparency: write PNG or TIFF" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("suffix", "longest"), [("webp", 16383), ("jpg", 65500), ("png", 1_000_000)])

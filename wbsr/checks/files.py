@@ -128,7 +128,8 @@ def _template_hint(name: str, lr: list[str], template: str) -> str:
     for other in lr:
         inner = Path(other).stem
         if stem in inner and inner.replace(stem, "{}", 1) != template:
-            return f"there is {other}, so write filename_tmpl: '{inner.replace(stem, '{}', 1)}'"
+            ending = "" if Path(other).suffix == Path(name).suffix else ", and give both one ending, for BasicSR"
+            return f"there is {other}, so write filename_tmpl: '{inner.replace(stem, '{}', 1)}'{ending}"
     return "see filename_tmpl"
 
 

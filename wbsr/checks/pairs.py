@@ -16,7 +16,8 @@ from typing import Any
 
 from wbsr.checks.components import Component, components, find
 
-_WINDOWS = {"calculate_ssim": 11}  # pixels that a metric's window covers
+_WINDOWS = {"calculate_ssim": 11, "calculate_niqe": 96}  # pixels that a metric's window covers
+_FEWEST = {"calculate_niqe": 2}  # windows side by side that it needs, for their covariance
 _TRIED = 3  # training pairs, the first and the last among them
 
 
@@ -30,9 +31,10 @@ def check_pairs(opt: Mapping[str, Any], is_train: bool) -> None:
             LR image without its HR image, an LMDB without a key, metrics for a set without HR images, two results of
             one name, or a set that BasicSR can't make.
     """
-    from wbsr_base.basicsr import PairedImageDataset
+    from wbsr_base.basicsr import PairedImageDataset, SingleImageDataset
 
     val = opt.get("val") or {}
+    metrics = val.get("metrics") or {}
     sets = [component for component in components(opt, is_train) if component.kind == "dataset"]
     for component in sorted(sets, key=lambda component: component.options["phase"] == "train"):
         made = find(component)
@@ -42,9 +44,13 @@ def check_pairs(opt: Mapping[str, Any], is_train: bool) -> None:
             if made.__module__.startswith("basicsr."):
                 _try_items(component)
             continue
-        _check_metrics(component, made, val.get("metrics") or {})
+        single = issubclass(made, SingleImageDataset)
+        if single:
+            _check_metrics(component, made, metrics)
         if paired:
-            _check_pairs(component, _least_side(opt))
+            _check_pairs(component, metrics)
+        elif single and backend == "disk":
+            _check_singles(component, metrics)
         elif made.__module__.startswith("basicsr.") and "video" not in made.__module__:
             _try_items(component)
         if val.get("save_img"):
@@ -52,11 +58,7 @@ def check_pairs(opt: Mapping[str, Any], is_train: bool) -> None:
 
 
 def _check_metrics(component: Component, made: Any, metrics: Mapping[str, Any]) -> None:
-    """Refuse metrics that compare with HR images where a set delivers none."""
-    from wbsr_base.basicsr import SingleImageDataset
-
-    if not issubclass(made, SingleImageDataset):
-        return
+    """Refuse metrics that compare with HR images, of which a set delivers none."""
     for name, block in metrics.items():
         metric = find(Component("metric", f"val:metrics:{name}", block, block["type"]))
         if "img2" in inspect.signature(metric).parameters:
@@ -72,6 +74,10 @@ def _check_results(component: Component) -> None:
     if not isinstance(folder, str) or not Path(folder).expanduser().is_dir() or folder.endswith(".lmdb"):
         return
     files = [path for path in Path(folder).expanduser().iterdir() if path.is_file() and not path.name.startswith(".")]
+    meta = component.options.get("meta_info_file")
+    if isinstance(meta, str):  # of pairs it names the HR images, whose LR images may be called otherwise
+        lines = Path(meta).expanduser().read_text(encoding="utf-8").splitlines()
+        files = [Path(name) for name in dict.fromkeys(line.split(" ")[0] for line in lines)]
     stem, count = max(Counter(path.stem for path in files).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:
         names = " and ".join(sorted(path.name for path in files if path.stem == stem)[:2])
@@ -81,14 +87,21 @@ def _check_results(component: Component) -> None:
         )
 
 
-def _least_side(opt: Mapping[str, Any]) -> tuple[int, str]:
-    """The HR pixels that the metrics need of either side, and the metric that needs them."""
-    metrics = ((opt.get("val") or {}).get("metrics") or {}).values()
-    sides = [(_WINDOWS.get(m["type"], 1) + 2 * m.get("crop_border", 0), str(m["type"])) for m in metrics]
-    return max(sides, default=(1, ""))
+def _check_room(where: str, name: str, hr: tuple[int, int], metrics: Mapping[str, Any]) -> None:
+    """Refuse an image of `hr` (height, width), at HR size, which a metric can't take."""
+    for metric in metrics.values():
+        kind, border = metric["type"], 2 * metric.get("crop_border", 0)
+        window, fewest = _WINDOWS.get(kind, 1), _FEWEST.get(kind, 1)
+        down, across = ((side - border) // window for side in hr)
+        if min(down, across) < 1 or down * across < fewest:
+            sides = " high and wide" if fewest == 1 else f" high and {fewest * window + border} wide, or the reverse,"
+            raise ValueError(
+                f"{where}: {name} must be at least {window + border} pixels{sides} for {kind}, got {hr[0]} x {hr[1]}: "
+                "lower crop_border, or remove the image"
+            )
 
 
-def _check_pairs(component: Component, least: tuple[int, str]) -> None:
+def _check_pairs(component: Component, metrics: Mapping[str, Any]) -> None:
     from wbsr_base.pixels.images import check_image
     from wbsr_data.reader import PairReader
 
@@ -103,12 +116,21 @@ def _check_pairs(component: Component, least: tuple[int, str]) -> None:
                 f"{reader.name(number, 'gt')} and {lr[0]} x {lr[1]} for {reader.name(number, 'lq')}: "
                 "prepare the pair again"
             )
-        if min(lr) * scale < least[0]:
-            raise ValueError(
-                f"{component.where}: {reader.name(number, 'gt')} must be at least {least[0]} pixels high and wide for "
-                f"{least[1]}, got {hr[0]} x {hr[1]}: lower crop_border, or remove the image"
-            )
+        kept = (scale * lr[0], scale * lr[1])
+        _check_room(component.where, reader.name(number, "gt"), kept, metrics)
     reader.close()
+    if dataset.paths:
+        _try_item(component, dataset, 0)
+
+
+def _check_singles(component: Component, metrics: Mapping[str, Any]) -> None:
+    """Check every image of a set without HR images, of which the results alone are measured."""
+    from wbsr_base.pixels.images import check_image
+
+    dataset, scale = _make(component), component.options.get("scale", 1)
+    for path in map(Path, dataset.paths):
+        height, width = check_image(path.read_bytes(), str(path))
+        _check_room(component.where, f"the result of {path}", (scale * height, scale * width), metrics)
     if dataset.paths:
         _try_item(component, dataset, 0)
 

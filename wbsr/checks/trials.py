@@ -38,7 +38,7 @@ def check_trials(opt: Mapping[str, Any], is_train: bool) -> None:
             if component.kind == "arch":
                 _try_network(component, opt)
             elif component.kind == "loss":
-                _try_loss(component)
+                _try_loss(component, opt)
 
 
 def _try_network(component: Component, opt: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ def _try_network(component: Component, opt: Mapping[str, Any]) -> None:
     options.pop("type", None)
     network = build(made, options, where)
     if component.where == "network_g" and opt["model_type"] in _IMAGE_MODELS:
-        _try_on_images(network, made.__name__, where, opt)
+        _try_on_images(network, made.__name__, where, opt, options)
 
 
 def build(made: type[nn.Module], options: Mapping[str, Any], where: str) -> nn.Module:
@@ -119,19 +119,22 @@ def _memory() -> int:
         return 2**40
 
 
-def _try_on_images(network: nn.Module, name: str, where: str, opt: Mapping[str, Any]) -> None:
-    """Hand the network an image as the data sets deliver it: a channel for each of theirs, larger by `scale`."""
+def _try_on_images(
+    network: nn.Module, name: str, where: str, opt: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Hand the network, made by `options`, an image as the data sets deliver it, whose result has their channels and is
+    larger by `scale`."""
     scale, channels, side = opt.get("scale"), _channels(opt), _side(opt)
     if scale is None:
         return
     shape = _output(network, channels, side)
     if isinstance(shape, Exception):
-        other = 4 - channels
-        if isinstance(_output(network, other, side), tuple):
+        other = options.get("num_in_ch", 4 - channels)
+        if other != channels and ("num_in_ch" in options or isinstance(_output(network, other, side), tuple)):
             raise ValueError(
                 f"{where}: {name} takes images of {_count(other)}, but the data sets deliver {_count(channels)}: write "
                 f"num_in_ch: {channels} and num_out_ch: {channels}"
-                + (", or color: y in each data set" if other == 1 else ", or leave color: y out of the data sets")
+                + {1: ", or color: y in each data set", 3: ", or leave color: y out of the data sets"}.get(other, "")
             )
         raise ValueError(f"{where}: {name} does not run on an image of {side} x {side}: {_told(shape)}") from shape
     wanted = (1, channels, scale * side, scale * side)
@@ -182,9 +185,18 @@ def _side(opt: Mapping[str, Any]) -> int:
     return max(1, size // opt["scale"]) if isinstance(size, int) and "scale" in opt else _SIDE
 
 
-def _try_loss(component: Component) -> None:
-    """Build a loss of BasicSR; ours checks itself, and the perceptual one would load a network."""
+def _try_loss(component: Component, opt: Mapping[str, Any]) -> None:
+    """Build a loss of BasicSR; ours checks itself, and the perceptual one would load a network.
+
+    A loss that is for images of so many channels alone says so by its attribute `channels`.
+    """
     made, where = find(component), component.where
+    channels = getattr(made, "channels", None)
+    if channels is not None and channels != _channels(opt):
+        raise ValueError(
+            f"{where}: {component.type} takes images of {_count(channels)}, but the data sets deliver "
+            f"{_count(_channels(opt))}: use L1Loss, or leave color: y out of the data sets"
+        )
     options = {key: value for key, value in component.options.items() if key != "type"}
     if not made.__module__.startswith("basicsr."):
         return

@@ -16,6 +16,10 @@ from wbsr_base.pixels.finding import SUFFIXES, images_among, images_below
 
 MAPS = ("subnets", "scores")
 COMPARISON = "compare"
+_OTHERS = {  # endings of pictures that are not written, of which systems know some
+    *(".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jpe", ".jxl", ".pbm"),
+    *(".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".raw", ".svg", ".tga", ".xcf"),
+}
 _NO_PICTURE = "names no picture: it must be a file, a folder or a pattern of PNG, JPEG, WebP, TIFF or BMP files"
 
 
@@ -97,7 +101,7 @@ def plan_jobs(
 
     Raises:
         ValueError: two outputs would be one file, an output would replace a picture that is to be read, several
-            pictures would go to one file, or `out` ends like a format that can't be written.
+            pictures would go to one file, `out` ends like a format that can't be written, or `report` is a folder.
     """
     if out.suffix.lower() in SUFFIXES and not out.is_dir():
         if len(pictures) > 1:
@@ -130,7 +134,7 @@ def _check_folder(out: Path) -> None:
     if out.is_file():
         raise ValueError(f"-o {out} is a file whose ending names no picture format: name a folder, or end it in .png")
     kind = mimetypes.guess_type(out.name)[0] or ""
-    if kind.startswith(("image/", "video/")) or kind == "application/pdf":
+    if kind.startswith(("image/", "video/")) or kind == "application/pdf" or out.suffix.lower() in _OTHERS:
         raise ValueError(
             f"-o {out} ends like a format that can't be written: end it in one of {', '.join(sorted(SUFFIXES))}, or "
             "make that folder first if it is to be one"
@@ -145,6 +149,12 @@ def _name(source: Path, suffix: str | None) -> str:
 def _refuse_clashes(jobs: Sequence[Job], report: Path | None) -> None:
     sources = {_place(job.source) for job in jobs}
     taken = {} if report is None else {_place(report): "the report"}
+    if report is not None:
+        folders = {_place(folder) for job in jobs for folder in job.target.parents}
+        if report.is_dir() or _place(report) in folders:
+            raise ValueError(f"--report {report} is a folder, or would be one: name a file, such as report.json")
+        if _place(report) in sources:
+            raise ValueError(f"--report {report} would be written onto a picture that is to be read: name another file")
     for job in jobs:
         for path, kind in job.outputs.items():
             what, option = (f"the {kind} picture of {job.source}", _option(kind)) if kind else (str(job.source), "")

@@ -22,7 +22,7 @@ from wbsr.upscale.transparency import with_filled_colours
 from wbsr.upscale.wrapping import Wrap, continued, cut_back, margins, own_choice
 from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
-from wbsr_base.devices import is_out_of_memory
+from wbsr_base.errors import is_out_of_memory
 from wbsr_base.files import write_whole
 from wbsr_base.pixels.picture import Picture
 from wbsr_base.pixels.reading import read_picture

@@ -55,7 +55,8 @@ def check_target(picture: Picture, path: Path, scale: int = 1, source: Path | No
     if form is None:
         raise ValueError(f"{path} must end in one of {', '.join(_FORMATS)} for a picture to be written there")
     if picture.alpha is not None and form in ("JPEG", "BMP"):
-        raise ValueError(f"{path}: {form} can't hold transparency: write PNG, WebP or TIFF")
+        others = "PNG or TIFF" if picture.is_deep else "PNG, WebP or TIFF"
+        raise ValueError(f"{path}: {form} can't hold transparency: write {others}")
     if picture.is_deep and form not in ("PNG", "TIFF"):
         raise ValueError(f"{path}: {form} can't hold 16 bits per channel: write PNG or TIFF")
     height, width = (scale * side for side in picture.size)

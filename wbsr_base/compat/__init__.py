@@ -11,7 +11,7 @@ import importlib
 
 from wbsr_base.compat import imports
 
-_AFTER_IMPORT = ("registry", "saving", "loading", "resume", "prefetch", "distributed", "workers")
+_AFTER_IMPORT = ("registry", "saving", "loading", "resume", "prefetch", "feeding", "distributed", "workers")
 
 
 @functools.cache

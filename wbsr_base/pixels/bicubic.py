@@ -1,8 +1,9 @@
 """Bicubic interpolation, in the two forms that differ at an image's border, by up to 5 % of the range there.
 
-* MATLAB's, through BasicSR's `imresize`: the degradation as all super-resolution numbers rest on it. `resize` works on
-  8-bit pixels, as BasicSR's training reads them, and rounds to the nearest level, so an LR image made here equals the
-  one that anybody makes from the same HR image with BasicSR.
+* MATLAB's: the degradation as all super-resolution numbers rest on it. `resize` works on 8-bit pixels, as BasicSR's
+  training reads them, and rounds to the nearest level. It is BasicSR's `imresize` without torch, which takes longer to
+  import than some pictures take: sums in another order differ in their last bit, so where a value lies halfway between
+  two levels, the one or the other is taken, in some pixels of a million of a photograph.
 * torch's, antialiased, on any device and in batches: what networks and losses need inside of a run. Within an image it
   equals MATLAB's to 3e-7.
 """
@@ -10,18 +11,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from wbsr_base.pixels.images import Pixels, to_float
 
-Bytes = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_REFLECTED = 8  # pixels of the result that a small image is continued by; the kernel reads 2
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+_WIDTH = 4  # pixels that the kernel covers
 
 
 def to_uint8(image: NDArray[np.floating[Any]]) -> Bytes:
@@ -49,25 +52,44 @@ def resize(pixels: Bytes, factor: float) -> Bytes:
 
     Returns:
         (⌈H·factor⌉, ⌈W·factor⌉, 3).
-
-    Raises:
-        ValueError: a side of a few pixels under a factor that is not one over a whole number.
     """
-    from wbsr_base.basicsr import imresize
-
     if factor == 1:
         return pixels
-    try:
-        return to_uint8(imresize(to_float(pixels), factor))
-    except RuntimeError as error:  # BasicSR reflects a border once, and a side of a few pixels is reflected again
-        step = round(1 / factor)
-        if step < 2 or not math.isclose(step * factor, 1):
-            size = f"{pixels.shape[0]} x {pixels.shape[1]}"
-            raise ValueError(f"an image of {size} pixels is too small to be resized by {factor:g}") from error
-    around = _REFLECTED * step
-    wide = np.pad(pixels, ((around, around), (around, around), (0, 0)), mode="symmetric")
-    rows, cols = (-(-side // step) for side in pixels.shape[:2])
-    return resize(wide, factor)[_REFLECTED : _REFLECTED + rows, _REFLECTED : _REFLECTED + cols]
+    upright = _resize_rows(to_float(pixels), factor)
+    across = _resize_rows(np.ascontiguousarray(upright.swapaxes(0, 1)), factor)
+    return to_uint8(across.swapaxes(0, 1))
+
+
+def _resize_rows(image: Floats, factor: float) -> Floats:
+    """(H, W, 3) to (⌈H·factor⌉, W, 3)."""
+    weights, taps = _taps(image.shape[0], factor)
+    resized = np.zeros((len(weights), *image.shape[1:]), np.float32)
+    for weight, row in zip(weights.T, taps.T, strict=True):
+        resized += weight[:, None, None] * image[row]
+    return resized
+
+
+def _taps(length: int, factor: float) -> tuple[Floats, NDArray[np.intp]]:
+    """What each pixel of the result sums up along a side: weights and pixels, both (⌈length·factor⌉, taps).
+
+    In float32 and by BasicSR's formulas, so that the weights are the same. Borders are reflected, as often as need be.
+    """
+    count, shrunk = math.ceil(length * factor), min(factor, 1)
+    centre = np.arange(1, count + 1, dtype=np.float32) / np.float32(factor) + np.float32(0.5 * (1 - 1 / factor))
+    first = np.floor(centre - np.float32(_WIDTH / shrunk / 2))
+    at = first[:, None] + np.arange(math.ceil(_WIDTH / shrunk) + 2, dtype=np.float32)
+    weights = np.float32(shrunk) * _cubic((centre[:, None] - at) * np.float32(shrunk))
+    weights /= weights.sum(axis=1, keepdims=True)
+    used = weights.any(axis=0)
+    place = np.mod(at[:, used].astype(np.intp) - 1, 2 * length)  # from 0 now, and in an image beside its mirror image
+    return weights[:, used], np.minimum(place, 2 * length - 1 - place)
+
+
+def _cubic(x: Floats) -> Floats:
+    """Keys' kernel with a = -0.5."""
+    x = np.abs(x)
+    near, far = (1.5 * x - 2.5) * x**2 + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x <= 1, near, np.where(x <= 2, far, 0)).astype(np.float32)
 
 
 def upscale_as_matlab(image: Tensor, scale: int) -> Tensor:
@@ -83,5 +105,7 @@ def interpolate(images: Tensor, height: int, width: int) -> Tensor:
 
     With `antialias` torch takes MATLAB's kernel (a = -0.5) for enlarging too, where its own has a = -0.75.
     """
+    from torch.nn import functional as F
+
     resized: Tensor = F.interpolate(images, size=(height, width), mode="bicubic", antialias=True)
     return resized

@@ -11,8 +11,9 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def images_among(paths: Iterable[Path]) -> list[Path]:
-    """Those that end like images and are no hidden files, by name."""
-    return sorted(p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+    """Those that end like images and are no hidden files, by name; links that lead nowhere too: their readers tell."""
+    named = (path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in named if path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def images_below(folder: Path, leave_out: Collection[Path] = ()) -> list[Path]:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from wbsr_base.devices import is_out_of_memory
+from wbsr_base.errors import is_out_of_memory
 from wbsr_base.files import write_whole
 from wbsr_base.pixels.bicubic import Bytes, to_8_bits
 from wbsr_base.pixels.images import decode_pixels
@@ -143,7 +142,7 @@ def _work(
     return skipped
 
 
-class _Jobs(Dataset[_Made]):
+class _Jobs:
     """What is to be made of each HR file."""
 
     def __init__(self, sources: Sequence[Source], recipe: Recipe, compression: int) -> None:

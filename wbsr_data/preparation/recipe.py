@@ -7,12 +7,12 @@ LR images are made of whole images and then cut, so that a sub-image has no bord
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wbsr_base.pixels.bicubic import Bytes, crop_to_multiple, resize
-from wbsr_data.gradient import patch_positions
 
 CLASSSR_FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6)
 HR = "HR"
@@ -90,19 +90,17 @@ class Recipe:
             A key, and the pixels for each of `folders`.
 
         Raises:
-            ValueError: the image, rescaled, has a side of less than `multiple`, or is too small to be rescaled.
+            ValueError: the image, rescaled, has a side of less than `multiple`.
         """
         for factor in self.rescale:
             if min(math.ceil(side * factor) for side in pixels.shape[:2]) < self.multiple:
                 height, width = pixels.shape[:2]
+                after = "" if factor == 1 else f" after rescaling by {factor:g}"
                 raise ValueError(
-                    f"{name} must have at least {self.multiple} pixels in height and width (all scales) after "
-                    f"rescaling by {factor:g}, got {height} x {width}: remove it"
+                    f"{name} must have at least {self.multiple} pixels in height and width (all scales){after}, got "
+                    f"{height} x {width}: remove it"
                 )
-            try:
-                hr = crop_to_multiple(resize(pixels, factor), self.multiple)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}: remove it") from error
+            hr = crop_to_multiple(resize(pixels, factor), self.multiple)
             named = f"{key}_r{factor:g}".replace(".", "p") if len(self.rescale) > 1 else key
             made = {HR: hr, **{lr_name(scale): resize(hr, 1 / scale) for scale in self.scales}}
             yield from self._cut(made, named)
@@ -112,10 +110,16 @@ class Recipe:
             yield key, made
             return
         height, width = made[HR].shape[:2]
-        rows, cols = (patch_positions(side, self.sub_images, self.sub_step).tolist() for side in (height, width))
-        for number, (row, col) in enumerate(((row, col) for row in rows for col in cols), start=1):
+        rows, cols = (_starts(side, self.sub_images, self.sub_step) for side in (height, width))
+        for number, (row, col) in enumerate(itertools.product(rows, cols), start=1):
             parts = {}
             for folder, scale in zip(self.folders, (1, *self.scales), strict=True):
                 y, x, side = row // scale, col // scale, self.sub_images // scale
                 parts[folder] = made[folder][y : y + side, x : x + side]
             yield f"{key}_s{number:03}", parts
+
+
+def _starts(length: int, side: int, step: int) -> list[int]:
+    """Where sub-images start along a side: the last one is shifted inwards to end with it."""
+    last = max(length - side, 0)
+    return [min(start, last) for start in range(0, last + step, step)]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from wbsr_base.pixels.bicubic import Bytes, crop_to_multiple, resize, to_8_bits
@@ -55,7 +54,7 @@ class FolderPairs:
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
-        ValueError: no image can be used, or what `PatchIndex.build` raises.
+        ValueError: no image can be used, all are smaller than a patch, or what `PatchIndex.build` raises.
     """
 
     def __init__(self, hr: Path, scale: int, patch_size: int, hes: HESOptions) -> None:
@@ -70,6 +69,11 @@ class FolderPairs:
             _logger.warning("skipped: %s", reason)
         if not self._lr:
             raise ValueError(f"none of the {len(sources)} images in {hr} can be used: {made[0]}")
+        if all(min(lr.shape[:2]) < patch_size for lr in self._lr):
+            raise ValueError(
+                f"an LR image must be at least {patch_size} pixels (--patch) high and wide, got {len(self._lr)} images "
+                "that are all smaller: lower --patch, or --scale"
+            )
         self.names = [source.name for source in self._sources]
         self.hr_names: list[str] | None = self.names
         settings = IndexSettings(patch_size, hes.stride, hes.num_classes, hes.thresholds)
@@ -112,7 +116,7 @@ class DatasetPairs:
 
 
 @dataclass(frozen=True)
-class _Shrink(Dataset[Bytes | str]):
+class _Shrink:
     """The LR image of each HR image, or why there is none."""
 
     sources: Sequence[Source]
