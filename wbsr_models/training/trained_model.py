@@ -106,7 +106,6 @@ class TrainedModel(DynamicSRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; from a HES batch also its difficulty classes and their thresholds."""
-        self.__dict__.pop("gt", None)  # of the batch before, where this one has none
         super().feed_data(data)
         self.lq_path = data["lq_path"][0]
         if self.is_train:
