@@ -68,7 +68,8 @@ def main() -> None:
     columns = []
     for tile in options.tiles:
         upscalers = [
-            DynamicUpscaler(supernet, tile, "full", EngineSettings(halo=halo, max_tile=tile)) for halo in options.halos
+            DynamicUpscaler(supernet, tile, "full", EngineSettings(halo=halo, max_tile=tile, plan="tiles"))
+            for halo in options.halos
         ]
         columns.append(
             measure(upscalers, [pair for pair in pairs if min(pair[0].shape[1:]) > tile], tile, supernet.scale)
