@@ -52,7 +52,13 @@ def dry_run(network: nn.Module, in_channels: int = 3, size: int = REFERENCE_PATC
     if any(weight.device.type != "meta" for weight in network.state_dict().values()):
         network = copy.deepcopy(network).to("meta")
     try:
-        with torch.no_grad(), kept_attributes(network), _order_of_layers(network) as layers, _Counter() as counter:
+        with (
+            torch.inference_mode(False),  # in it operators would not be seen as their parts
+            torch.no_grad(),
+            kept_attributes(network),
+            _order_of_layers(network) as layers,
+            _Counter() as counter,
+        ):
             output = network(torch.empty(1, in_channels, size, size, device="meta"))
     except (RuntimeError, TypeError, NotImplementedError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]

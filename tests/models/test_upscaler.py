@@ -187,6 +187,18 @@ def test_a_budget_in_time_that_cannot_be_kept_says_what_the_least_is(supernet, m
         upscaler(torch.rand(3, 20, 20))
 
 
+@pytest.mark.parametrize("plan", ["auto", "tiles", "windows", "dense"])
+def test_all_that_is_found_out_at_the_first_image_may_be_found_out_in_inference_mode(supernet, plan):
+    x, settings = torch.rand(3, 60, 90), EngineSettings(plan=plan)
+    expected, usual = DynamicUpscaler(supernet, KNOWN, settings=settings)(x)
+    with torch.inference_mode():
+        sr, report = DynamicUpscaler(supernet, KNOWN, settings=settings)(x)
+        made = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2])
+    assert torch.equal(sr, expected)
+    assert report.flops_share_run == usual.flops_share_run
+    assert made.flops == supernet.flops
+
+
 def test_another_routing_shares_the_networks(supernet):
     upscaler = DynamicUpscaler(supernet, KNOWN)
     other = upscaler.routed("w4d1")
