@@ -3,9 +3,9 @@
     python benchmarks/models.py --images DIR [--threads 1] [--repeats 9]
 
 DIR holds photographs, of which 128 x 128 LR pixels from the middle of the largest are taken, made by MATLAB's bicubic.
-Times are medians of calls that take turns, over that of the unit: MSRResNet x4, 32 wide, 8 blocks, dense, which was the
-light model before. PSNR comes from benchmarks/results/light_x4/Set5.json, as `wbsr test` wrote it. The rivals' rows were
-measured elsewhere, with their authors' weights and the same unit, and are given here as they were told.
+Times are medians of calls that take turns, over that of the unit: MSRResNet x4, 32 wide, 8 blocks, dense, which was
+the light model before. PSNR comes from benchmarks/results/light_x4/Set5.json, as `wbsr test` wrote it. The rivals' rows
+were measured elsewhere, with their authors' weights and the same unit, and are given here as they were told.
 """
 
 from __future__ import annotations
