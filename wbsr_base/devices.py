@@ -63,3 +63,17 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def coming(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """What gives a tensor on the CPU: on its way from now on, and waited for when it is asked for."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu
+    there = tensor.to("cpu", non_blocking=True)  # into pinned memory
+    arrived = torch.cuda.current_stream(tensor.device).record_event()
+
+    def wait() -> torch.Tensor:
+        arrived.synchronize()
+        return there
+
+    return wait

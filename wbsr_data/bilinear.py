@@ -32,7 +32,7 @@ def bilinear_error(lr: Tensor, hr: Tensor, patch_size: int, stride: int | None =
     if hr.shape[-2:] != (scale * height, scale * width):
         raise ValueError(f"hr must be a whole multiple of lr {tuple(lr.shape)}, got {tuple(hr.shape)}")
     step = patch_size if stride is None else stride
-    rows, cols = (patch_positions(side, patch_size, step).to(lr.device) for side in (height, width))
+    rows, cols = (patch_positions(side, patch_size, step, lr.device) for side in (height, width))
     up = F.interpolate(lr[None], hr.shape[-2:], mode="bilinear", align_corners=False)[0]
     error = (up - hr).double().square_().mean(0)
     box_h, box_w = (scale * min(patch_size, side) for side in (height, width))

@@ -35,10 +35,10 @@ def flat_pixels(x: Tensor, reach: int = REACH) -> Tensor:
     """
     if reach < 1:
         raise ValueError(f"reach must be at least 1, got {reach}")
-    across, down = ((torch.diff(x, dim=dim).abs() > _STEP).any(0) for dim in (2, 1))
-    both_across = F.pad(across, (0, 1)) | F.pad(across, (1, 0))  # the two pixels of a step
-    both_down = F.pad(down, (0, 0, 0, 1)) | F.pad(down, (0, 0, 1, 0))
-    return ~(_spread(both_across, reach, reach - 1) | _spread(both_down, reach - 1, reach))
+    across, down = (torch.diff(x, dim=dim).abs().amax(0, keepdim=True) for dim in (2, 1))
+    pixels, steps = 2 * reach + 1, 2 * reach
+    highest = torch.maximum(_highest(across, reach, pixels, steps), _highest(down, reach, steps, pixels))
+    return highest[0] <= _STEP
 
 
 def flat_patches(x: Tensor, patch_size: int, stride: int, reach: int = REACH) -> Tensor:
@@ -53,15 +53,22 @@ def flat_patches(x: Tensor, patch_size: int, stride: int, reach: int = REACH) ->
     Returns:
         bool (rows, cols), on the device of `x`.
     """
-    counts = (~flat_pixels(x, reach)).double()
+    return patches_within(flat_pixels(x, reach), patch_size, stride)
+
+
+def patches_within(pixels: Tensor, patch_size: int, stride: int) -> Tensor:
+    """Which patches hold no other pixels than these, bool (H, W): bool (rows, cols), as for `flat_patches`."""
+    counts = (~pixels).double()
     for dim in (-1, -2):
-        starts = patch_positions(x.shape[dim], patch_size, stride).to(x.device)
-        counts = window_sums(counts, starts, min(patch_size, x.shape[dim]), dim)
+        starts = patch_positions(pixels.shape[dim], patch_size, stride, pixels.device)
+        counts = window_sums(counts, starts, min(patch_size, pixels.shape[dim]), dim)
     return counts == 0
 
 
-def _spread(mask: Tensor, rows: int, cols: int) -> Tensor:
-    """The mask (H, W), and what lies within so many rows and columns of it."""
-    near = mask[None].float()
-    near = F.max_pool2d(near, (2 * rows + 1, 1), 1, (rows, 0))
-    return F.max_pool2d(near, (1, 2 * cols + 1), 1, (0, cols))[0] > 0
+def _highest(steps: Tensor, reach: int, rows: int, cols: int) -> Tensor:
+    """(1, H, W): the highest step within `reach` of each pixel, of steps (1, H, W - 1) across or (1, H - 1, W) down.
+
+    A window of `rows` x `cols` steps holds those of which both pixels lie within reach.
+    """
+    around = F.pad(steps, (reach, reach, reach, reach))
+    return F.max_pool2d(F.max_pool2d(around, (rows, 1), 1), (1, cols), 1)

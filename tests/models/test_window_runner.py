@@ -9,20 +9,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_networks import Bicubic, Nearest, OneNetwork, Pixelwise
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wbsr_arch import ClassSR, Supernet
 from wbsr_arch.traits import reach
 from wbsr_models import DynamicUpscaler, EngineSettings, Profile, Routing
+from wbsr_models.inference import restoring
 from wbsr_models.inference.capture import Captures
 from wbsr_models.inference.costs import SIDES, CostModel
 from wbsr_models.inference.curve import Curve
 from wbsr_models.inference.memory import MEGABYTE, Memory, bytes_per_pixel
 from wbsr_models.inference.planner import Request
 from wbsr_models.inference.pool import Interpolation, NetworkPool
+from wbsr_models.inference.timing import _Nothing
 from wbsr_models.inference.window_planner import WindowPlan, WindowPlanner
 from wbsr_models.inference.window_runner import WindowRunner
 from wbsr_models.inference.windows import Layout
+from wbsr_models.routing import flat as flat_module
 from wbsr_models.routing.edge_table import EdgeTable
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
@@ -221,14 +225,14 @@ def test_each_patch_is_what_a_dense_run_of_its_subnet_has_there(routing):
 class Operators(TorchDispatchMode):
     """Counts the operators that run, those within networks apart, and those by which the host reads a tensor."""
 
-    def __init__(self):
+    def __init__(self, views=True):
         super().__init__()
-        self.outside, self.inside, self.depth = Counter(), 0, 0
+        self.views, self.outside, self.inside, self.depth = views, Counter(), 0, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if self.depth:
             self.inside += 1
-        else:
+        elif self.views or not func.is_view:
             self.outside[str(func)] += 1
         return func(*args, **(kwargs or {}))
 
@@ -296,6 +300,64 @@ def test_routing_reads_the_scores_and_nothing_else(routing):
     assert counting.waits == 0
 
 
+@pytest.mark.parametrize("size", [(40, 90), (311, 510), (620, 1010)])
+def test_with_flat_places_too_an_image_takes_few_operators_whatever_its_size(nine, monkeypatch, size):
+    """Views, which start nothing on a device, are left out."""
+    monkeypatch.setitem(restoring._PIXELS, "cpu", restoring._PIXELS["cuda"])
+    profile, settings = Profile(32, tuple(np.linspace(0.02, 0.3, 8).tolist())), EngineSettings(plan="windows")
+    upscaler = DynamicUpscaler(nine, profile, Routing("paper", flat=True), settings)
+    monkeypatch.setattr(upscaler.windows, "captures", _Nothing(2))  # no network runs
+    x = torch.rand(3, *size) * (torch.arange(size[1]) > size[1] / 2)
+    assert (upscaler(x)[1].choice == -1).any()
+    with Operators(views=False) as counting:
+        upscaler(x)
+    assert sum(counting.outside.values()) <= 150
+    assert counting.waits == 0
+
+
+class Reads(TorchFunctionMode):
+    """Names what makes a host wait for its GPU: reading a tensor, or moving one there or back."""
+
+    NAMES = ("cpu", "tolist", "item", "nonzero", "__bool__", "__int__", "__float__", "masked_select")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        moves = name == "to" and any(isinstance(each, torch.device) for each in (*args, *kwargs.values()))
+        if name in self.NAMES or moves:
+            self.found.append(name)
+        if name == "__getitem__" and getattr(args[1], "dtype", None) is torch.bool:
+            self.found.append("mask")
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize("routing", ["paper", "arm", "classsr", "full"])
+@pytest.mark.parametrize(("precision", "waits"), [("fp32", []), ("bf16", ["__bool__"])])
+def test_flat_places_cost_no_wait_of_their_own(monkeypatch, routing, precision, waits):
+    """The scores are read, and in half precision whether the result is finite; the clock waits once more."""
+    branches = ClassSR(BACKBONE, [4, 6, 8]).eval().requires_grad_(False)
+    table = EdgeTable((0.2,), ((50.0, 50.0, 50.0, 50.0), (20.0, 21.0, 22.0, 29.0)))
+    settings = EngineSettings(plan="windows", precision=precision, canvas_device="same")
+    profile = Profile(16, (0.1, 0.2, 0.3), edge_table=table)
+    policy = Routing(routing, flat=True, **({"eta": 1.0} if routing == "arm" else {}))
+    upscaler = DynamicUpscaler(branches, profile, policy, settings)
+    x = torch.rand(3, 90, 120)
+    x[:, 30:80, 40:] = 1
+    upscaler(x)
+    sent = []
+    monkeypatch.setattr(upscaler.memory, "on_cpu", lambda lr: False)  # as on a GPU
+    monkeypatch.setattr(flat_module, "coming", lambda tensor: sent.append(tensor) or (lambda: tensor))
+    with Reads() as reads:
+        sr, report = upscaler(x)
+    assert (report.choice == -1).any()
+    assert (sr[:, 70:150, 90:] - 1).abs().max() < 1e-6
+    assert [name for name in reads.found if name != "to"] == (["cpu"] if routing != "full" else []) + waits
+    assert len(sent) == 1
+
+
 def test_trained_further_weights_are_taken_over():
     network = Supernet(BACKBONE, widths=[4, 8], depths=[1, 2]).eval()
     settings = EngineSettings(plan="windows")
@@ -353,11 +415,13 @@ def test_half_precision_on_a_gpu_pads_widths_and_is_near(supernet):
 
 
 @pytest.mark.gpu
-def test_an_image_on_a_gpu_waits_three_times_at_most(nine):
+@pytest.mark.parametrize("flat", [False, True])
+def test_an_image_on_a_gpu_waits_three_times_at_most(nine, flat):
     gpu = Supernet(NINE, widths=[4, 6, 8], depths=[1, 2, 3]).cuda().eval()
-    thresholds = tuple(np.linspace(0.02, 0.3, 8).tolist())
-    upscaler = DynamicUpscaler(gpu, Profile(32, thresholds), settings=EngineSettings(plan="windows", capture="none"))
-    x = torch.rand(3, 311, 510).cuda() * torch.linspace(0, 1, 510).cuda()
+    profile = Profile(32, tuple(np.linspace(0.02, 0.3, 8).tolist()))
+    settings = EngineSettings(plan="windows", capture="none")
+    upscaler = DynamicUpscaler(gpu, profile, Routing("paper", flat=flat), settings)
+    x = torch.rand(3, 311, 510).cuda() * (torch.arange(510) > 255).cuda()
     upscaler(x)
     torch.cuda.set_sync_debug_mode("warn")
     try:

@@ -152,19 +152,19 @@ def upscale_one(taken: Taken, upscaler: DynamicUpscaler, handling: Handling, fer
     """Upscale one picture; returns what brings the result back: the picture's entry in the report, and what is to be
     written where.
 
-    Raises:
-        ValueError: the result is not finite.
+    That raises ValueError where the result is not finite: whoever asks has to wait for the device.
     """
     job, picture, whole = taken.job, taken.picture, taken.whole
     sr, report = upscaler(ferry.receive(taken.lr))
-    if not is_finite(sr):
-        raise ValueError(f"{job.source}: the network's output is not finite, its weights overflow on it: take others")
     leaving = [ferry.leave(sr)]
     del sr
 
     def finish() -> Finished:
         sides, scale = margins(handling.wrap, upscaler.patch_size), upscaler.network.scale
         with ferry.home(leaving.pop()) as sr:
+            if not is_finite(sr):
+                reason = "the network's output is not finite, its weights overflow on it: take others"
+                raise ValueError(f"{job.source}: {reason}")
             result = cut_back(from_tensor(sr, whole), *(scale * side for side in sides))
             del sr
             entry = _entry(job, picture, whole, report, upscaler)

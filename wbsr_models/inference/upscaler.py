@@ -41,7 +41,7 @@ from wbsr_models.inference.trimming import WHOLE, Parts
 from wbsr_models.inference.window_planner import WindowPlan
 from wbsr_models.inference.window_runner import WindowRunner
 from wbsr_models.routing.choice import Choice, Scores
-from wbsr_models.routing.flat import mark_flat, spare_flat
+from wbsr_models.routing.flat import Flat, mark_flat, spare_flat
 from wbsr_models.routing.policies import make_policy, with_budget
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
@@ -154,12 +154,13 @@ class DynamicUpscaler:
             raise ValueError(f"image must be (C, H, W) or (1, C, H, W) and not empty, got {tuple(image.shape)}")
         start = time.perf_counter()
         lr = image.reshape(image.shape[-3:])
-        choice, plan, why = self._routed(lr)
+        scores, flat = self._scored(lr, self.patch_size, self.patch_size)
+        choice, plan, why = self._routed(lr, scores)
         canvas = self._run(lr, plan)
         if self.settings.precision != "fp32" and not is_finite(canvas):
             canvas = self._in_full_precision()._run(lr, plan)
-        if self.policy.flat:
-            restore_flat(canvas, lr)
+        if flat is not None:
+            restore_flat(canvas, lr, flat)
         height, width = lr.shape[-2:]
         run = plan.computed_pixels(self.flops_shares, lambda: self._parts(choice))
         patch = min(self.patch_size, height) * min(self.patch_size, width)
@@ -192,8 +193,7 @@ class DynamicUpscaler:
         """What the patches of an LR image (C, H, W) are routed by, float32 (rows, cols) or (rows, cols, M): see the
         policy. NaN is a flat patch where flat ones are spared."""
         side = patch_size or self.patch_size
-        scores = self.policy.scores(self.network, lr, side, stride or side)
-        return mark_flat(scores, lr, side, stride or side) if self.policy.flat else scores
+        return self._scored(lr, side, stride or side)[0]
 
     def plan(self, choice: Choice, lr: Tensor) -> Plan:
         """What a runner is to do with an LR image (C, H, W), each patch by its chosen subnet at least.
@@ -225,9 +225,15 @@ class DynamicUpscaler:
         request = Request(choice, height, width, self.costs, room, lambda: self._parts(choice))
         return self.planner(request)
 
-    def _routed(self, lr: Tensor) -> tuple[Choice, Plan, Mapping[str, float]]:
+    def _scored(self, lr: Tensor, patch_size: int, stride: int) -> tuple[Scores, Flat | None]:
+        """The scores, and where the image is flat, if flat patches are spared; the device is waited for once."""
+        flat = Flat(lr, patch_size, stride) if self.policy.flat else None
+        scores = self.policy.scores(self.network, lr, patch_size, stride)
+        return (scores if flat is None else mark_flat(scores, flat.patches)), flat
+
+    def _routed(self, lr: Tensor, scores: Scores) -> tuple[Choice, Plan, Mapping[str, float]]:
         """The subnets of the patches, and the plan; a budget in time is kept by both together."""
-        scores, policy = self.scores(lr), self.policy
+        policy = self.policy
 
         def plan(choose: Choose) -> tuple[Choice, Plan, Mapping[str, float]]:
             choice = choose(scores)
