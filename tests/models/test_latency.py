@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import time
+import weakref
 
 import pytest
 import torch
@@ -92,6 +93,31 @@ def test_a_measurement_keeps_its_time_and_shows_its_progress(supernet, caplog, c
     costs = costs_by_time(timings, supernet, CPU, by_graphs=True)
     assert float(costs.dense[0](256**2)) == pytest.approx(1e-6 * 256**2)
     assert set(costs.windows) == set(SIDES)
+
+
+def test_graphs_of_all_shapes_are_timed_and_share_memory_with_living_ones_alone(supernet, monkeypatch):
+    """As torch does, memory that graphs have shared is refused once all of them are gone."""
+
+    class Graphs:
+        def __init__(self):
+            self.made = []
+
+        def __call__(self, network, batch):
+            if self.made and not any(made() for made in self.made):
+                raise RuntimeError("use_count > 0 INTERNAL ASSERT FAILED")
+
+            def run(other):
+                return network(other)
+
+            self.made.append(weakref.ref(run))
+            return run
+
+    monkeypatch.setattr(timing, "Graphs", Graphs)
+    monkeypatch.setattr(timing, "_can_capture", lambda device: True)
+    monkeypatch.setattr(timing, "_call", lambda network, batch: 1e-3)
+    timings = timing.time_calls(pool_of(supernet), CPU, 16)
+    assert set(timings.graphs) == {shape for shape in timings.calls if shape.patches}
+    assert len(timings.graphs) > 2
 
 
 def test_what_windows_cost_beside_networks_is_measured(supernet):

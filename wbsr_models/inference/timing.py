@@ -68,7 +68,7 @@ def time_calls(
     shapes = [shape for shape in _shapes(device, patch_size, pool.settings.halo) if shape.pixels <= max_pixels]
     calls: dict[Shape, tuple[float, ...]] = {}
     graphs: dict[Shape, tuple[float, ...]] = {}
-    capture, by_graphs, start = Graphs(), device.type == "cuda", time.perf_counter()
+    by_graphs, start = _can_capture(device), time.perf_counter()
     for done, shape in enumerate(tqdm(shapes, desc="timing the subnets", unit="shape", leave=False)):
         left = limit - (time.perf_counter() - start)
         share = left / (len(shapes) - done)
@@ -77,6 +77,7 @@ def time_calls(
         batch = _batch(shape, pool.source.in_channels, device, pool.settings.precision)
         calls[shape] = _seconds(networks, batch, share)
         if by_graphs and shape.patches:
+            capture = Graphs()  # for each shape anew: memory whose graphs are all gone can't be shared any more
             try:
                 graphs[shape] = _seconds([capture(network, batch) for network in networks], batch, share)
             except RuntimeError as error:
@@ -136,6 +137,10 @@ def gain_of_compiling(pool: NetworkPool, timings: Timings, device: torch.device)
         return seconds / timings.calls[shape][last]
 
     return gain(True), gain(False)
+
+
+def _can_capture(device: torch.device) -> bool:
+    return device.type == "cuda"
 
 
 def _shapes(device: torch.device, patch_size: int, halo: int) -> list[Shape]:
