@@ -83,17 +83,3 @@ def test_a_graph_computes_what_the_network_does_for_every_batch_and_after_new_we
                 assert torch.allclose(one, network(batch.cuda()), atol=1e-5)
             for weight in network.parameters():
                 weight += 0.1
-
-
-@pytest.mark.gpu
-def test_windows_as_graphs_equal_windows_one_by_one():
-    network = Supernet({"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}, [4, 8], [1, 2]).eval().cuda()
-    x = (torch.rand(3, 200, 260) * torch.linspace(0, 1, 260)).cuda()
-    profile = Profile(16, (0.05, 0.1, 0.2))
-    plain, graphs = (
-        DynamicUpscaler(network, profile, settings=EngineSettings(plan="windows", capture=capture))
-        for capture in ("none", "graphs")
-    )
-    for _ in range(3):
-        assert torch.allclose(graphs(x)[0], plain(x)[0], atol=1e-4)
-    assert any(graphs.windows.captures._runs.values())

@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from host_reads import Reads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_networks import Bicubic, Nearest, OneNetwork, Pixelwise
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wbsr_arch import ClassSR, Supernet
@@ -313,25 +313,6 @@ def test_with_flat_places_too_an_image_takes_few_operators_whatever_its_size(nin
         upscaler(x)
     assert sum(counting.outside.values()) <= 150
     assert counting.waits == 0
-
-
-class Reads(TorchFunctionMode):
-    """Names what makes a host wait for its GPU: reading a tensor, or moving one there or back."""
-
-    NAMES = ("cpu", "tolist", "item", "nonzero", "__bool__", "__int__", "__float__", "masked_select")
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
-        moves = name == "to" and any(isinstance(each, torch.device) for each in (*args, *kwargs.values()))
-        if name in self.NAMES or moves:
-            self.found.append(name)
-        if name == "__getitem__" and getattr(args[1], "dtype", None) is torch.bool:
-            self.found.append("mask")
-        return func(*args, **kwargs)
 
 
 @pytest.mark.parametrize("routing", ["paper", "arm", "classsr", "full"])
