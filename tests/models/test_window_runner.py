@@ -19,7 +19,7 @@ from wbsr_models.inference import restoring
 from wbsr_models.inference.capture import Captures
 from wbsr_models.inference.costs import SIDES, CostModel
 from wbsr_models.inference.curve import Curve
-from wbsr_models.inference.memory import MEGABYTE, Memory, bytes_per_pixel
+from wbsr_models.inference.memory import MEGABYTE, Memory, _LiveBytes, bytes_per_pixel
 from wbsr_models.inference.planner import Request
 from wbsr_models.inference.pool import Interpolation, NetworkPool
 from wbsr_models.inference.timing import _Nothing
@@ -188,6 +188,17 @@ def test_memory_bounds_batches(supernet):
     sr = upscaler(x)[0]
     assert 60**2 / 2 < max(sizes) <= 60**2
     assert torch.allclose(sr, DynamicUpscaler(supernet, 16, "full", EngineSettings(plan="windows"))(x)[0], atol=1e-6)
+
+
+def test_beside_the_canvas_no_second_image_is_kept_while_networks_run(nine):
+    x, choice, found = torch.rand(3, 320, 480), np.full((10, 15), -1), []
+    choice[3, 4] = 8
+    runner, plan = runner_of(nine), plan_of(choice, 320, 480, 32, (1.0,) * 9, halo=4)
+    with _LiveBytes() as live:
+        runner.captures = lambda number, network, batch: found.append(live.now) or _Nothing(2)(number, network, batch)
+        runner(x, plan)
+    canvas = 3 * 640 * 960 * 4
+    assert canvas < max(found) < 1.6 * canvas  # with the LR image, a quarter of it
 
 
 def subnets_of(plan):

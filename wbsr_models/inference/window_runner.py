@@ -53,6 +53,7 @@ class WindowRunner:
             image = self.pool.interpolation((lr.cpu() if self.memory.on_cpu(lr) else lr)[None])[0]
             canvas = self._canvas(lr, plan, len(image))
             self._seen(canvas, plan).copy_(image.permute(1, 2, 0))
+            del image  # as large as the canvas
         if plan.places:
             writes = [_writes(places, plan) for places in plan.places]
             table = _Table.of(plan, writes, self.pool.source.scale, lr.device)
