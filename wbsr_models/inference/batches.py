@@ -45,9 +45,9 @@ class Batches:
         self.seconds: Floats = np.multiply(
             self.calls, np.stack(times), dtype=np.float64
         )  # (M, count + 1), of all calls
-        each = np.array([float(curve(most * area)) / most for curve in curves])
-        # (M,), what one window among many costs whose patches want subnet m: the cheapest that is as large
-        self.prices: Floats = np.asarray(np.minimum.accumulate(each[::-1])[::-1], np.float64)
+        # (M,), what one window among many costs whose patches want subnet m, and at the least among any number
+        self.prices = _as_large(np.array([float(curve(most * area)) / most for curve in curves]))
+        self.least = _as_large((self.seconds[:, 1:] / windows[1:]).min(1))
 
     def lift(self, counts: NDArray[np.integer], toll: float = 0.0) -> Ints:
         """Under which subnets windows run.
@@ -79,3 +79,8 @@ class Batches:
             numbers[used[first] : used[last] + 1] = runs[first, last]
             last = first - 1
         return numbers
+
+
+def _as_large(each: Floats) -> Floats:
+    """(M,): the cheapest of those that are as large."""
+    return np.asarray(np.minimum.accumulate(each[::-1])[::-1], np.float64)

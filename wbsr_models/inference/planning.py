@@ -56,7 +56,8 @@ class Planner:
         plans: list[Plan] = []
         if request.height * request.width <= request.max_pixels:
             plans.append(self._dense(request))
-        if request.costs.measured:  # arithmetic does not tell how many windows a device does in the time of a few
+        # arithmetic does not tell how many windows a device does in the time of a few
+        if request.costs.measured and (not plans or self._windows.least(request) < _SURELY_FASTER * plans[0].seconds):
             plans.append(self._windows(request))
         if not plans or _least_by_tiles(request) < min(plan.seconds for plan in plans):
             plans.append(self._tiles(request))

@@ -96,6 +96,14 @@ class WindowPlanner:
         interpolates = bool((request.choice == NO_SUBNET).any())
         return WindowPlan(layout, places, interpolates, min(2 * BATCH_PIXELS, request.max_pixels), seconds)
 
+    def least(self, request: Request) -> float:
+        """Seconds that windows take at the least, however they lie and are put together; known in no time."""
+        layout = Layout(request.height, request.width, self.patch_size, self.settings.halo)
+        _, _, batches = self._of_size(layout, request.costs, request.max_pixels)
+        per_patch = np.min([of_side.least / side**2 for side, of_side in batches.items()], axis=0)
+        pixels = request.height * request.width
+        return float(np.append(per_patch, 0.0)[request.choice].sum() + request.costs.moving(pixels))
+
     def _of_size(self, layout: Layout, costs: CostModel, max_pixels: int) -> tuple[CostModel, Grid, dict[int, Batches]]:
         """What the layout says; a window that does not fit into the memory is none, but for a patch's own."""
         key = layout, id(costs), max_pixels
