@@ -6,6 +6,7 @@ from torch import nn
 
 from wbsr_arch import Supernet
 from wbsr_models import DynamicUpscaler, EngineSettings, Profile
+from wbsr_models.inference import capture as capture_module
 from wbsr_models.inference.capture import Captures, Graphs
 
 SMALL, LARGE = torch.rand(2, 3, 4, 4), torch.rand(9, 3, 4, 4)
@@ -44,6 +45,16 @@ def test_batches_above_the_limit_are_not_captured():
         captures(0, network, LARGE)
         captures(1, network, SMALL)
     assert maker.made == [(2, 3, 4, 4)]
+
+
+def test_shapes_beyond_a_number_are_not_captured(monkeypatch):
+    monkeypatch.setattr(capture_module, "MOST", 2)
+    maker, network = Maker(), nn.Identity()
+    captures = Captures([10**6], maker)
+    for _ in range(3):
+        for side in (3, 4, 5, 6):
+            captures(0, network, torch.rand(1, 3, side, side))
+    assert maker.made == [(1, 3, 3, 3), (1, 3, 4, 4)]
 
 
 def test_where_capturing_fails_networks_run_as_they_are_and_that_is_said_once(caplog):

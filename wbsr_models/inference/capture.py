@@ -1,7 +1,8 @@
 """Batches of one shape as CUDA graphs: the hundreds of operators of a network start as one.
 
-A graph is captured when a subnet meets a shape for the second time; the first time costs less without. Where capturing
-fails, networks run as they are from then on, and that is said once.
+A graph is captured when a subnet meets a shape for the second time; the first time costs less without. Each graph keeps
+memory for what goes in and out, so there is a limit to how many shapes are remembered: many small images of all sizes
+bring ever new ones. Where capturing fails, networks run as they are from then on, and that is said once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+MOST = 512  # subnets and shapes; nine subnets on windows of three sides meet some 400 at the most
 _WARM_UP = 2  # runs before a capture, in which libraries choose their ways and take their memory
 
 _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
@@ -38,7 +40,7 @@ class Captures:
         key = number, batch.shape
         if not self._failed and key in self._runs and self._runs[key] is None:
             self._capture(key, network, batch)
-        elif batch.shape[0] * batch.shape[2] * batch.shape[3] <= self.limits[number]:
+        elif len(self._runs) < MOST and batch.shape[0] * batch.shape[2] * batch.shape[3] <= self.limits[number]:
             self._runs.setdefault(key, None)
         run = self._runs.get(key)
         if run is not None:
