@@ -183,7 +183,9 @@ def test_memory_bounds_tiles_and_batches(supernet):
     assert runner.memory.window_pixels(x, 16) == pytest.approx(50**2, abs=1)
     sizes = []
     run = runner._run
-    runner._run = lambda net, image, tiles: sizes.append(sum(t.window_area for t in tiles)) or run(net, image, tiles)
+    runner._run = lambda net, image, tiles: (
+        sizes.append(sum(t.window_height * t.window_width for t in tiles)) or run(net, image, tiles)
+    )
     runner(x, random_plan(256, 256, max_tile=16))
     assert 50**2 / 2 < max(sizes) <= 50**2
 

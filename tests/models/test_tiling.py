@@ -14,7 +14,7 @@ COSTS = [1.0, 1.5, 2.5, 6.0]
 
 
 def cost(tiles, call_pixels, costs=COSTS):
-    return sum(costs[tile.subnet] * (tile.window_area + call_pixels) for tile in tiles)
+    return sum(costs[tile.subnet] * (tile.window_height * tile.window_width + call_pixels) for tile in tiles)
 
 
 @st.composite
@@ -94,14 +94,14 @@ def test_a_thinner_halo_in_most_layers_joins_less():
 def test_a_tile_knows_its_margins_and_what_is_computed_of_them():
     tile = Tile(0, 32, 64, 0, 48, 30, 0, 35, 49)
     assert tile.margins == (2, 1, 0, 1)
-    assert tile.computed_area({math.inf: 1.0}) == tile.window_area
+    assert tile.computed_area({math.inf: 1.0}) == tile.window_height * tile.window_width
     assert tile.computed_area({math.inf: 0.5, 0.5: 0.5}) == pytest.approx((35 * 49 + 33 * 48.5) / 2)
 
 
 def test_patches_of_one_subnet_become_one_tile_of_any_rectangle():
     choice = np.zeros((3, 5), dtype=int)
     (tile,) = plan_tiles(choice, 90, 150, 32, 4, COSTS, 160)
-    assert (tile.bottom, tile.right, tile.window_area) == (90, 150, 90 * 150)
+    assert (tile.bottom, tile.right, tile.window_height * tile.window_width) == (90, 150, 90 * 150)
 
 
 @pytest.mark.parametrize(("max_pixels", "longest"), [(0, 32), (72 * 40, 64), (20_000, 192)])
@@ -109,7 +109,7 @@ def test_no_window_of_joined_patches_is_too_large_for_the_memory_whatever_its_sh
     tiles = plan_tiles(np.zeros((3, 9), dtype=int), 96, 288, 32, 4, COSTS, 288, max_pixels=max_pixels)
     assert sum((tile.bottom - tile.top) * (tile.right - tile.left) for tile in tiles) == 96 * 288
     assert max(tile.right - tile.left for tile in tiles) == longest
-    assert max(tile.window_area for tile in tiles) <= max(max_pixels, 40 * 40)
+    assert max(tile.window_height * tile.window_width for tile in tiles) <= max(max_pixels, 40 * 40)
 
 
 def test_large_images_are_cut_into_blocks_of_equal_size():

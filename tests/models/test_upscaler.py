@@ -75,7 +75,9 @@ def test_joining_tiles_never_costs_more_and_joins_what_is_alike():
     mixed = plan_tiles(choice, 128, 128, 16, 4, costs, 64)
     assert {tile.subnet for tile in mixed} == {0, 1}
     apart = plan_tiles(choice, 128, 128, 16, 4, costs, 16)
-    assert sum(costs[t.subnet] * t.window_area for t in mixed) < sum(costs[t.subnet] * t.window_area for t in apart)
+    assert sum(costs[t.subnet] * t.window_height * t.window_width for t in mixed) < sum(
+        costs[t.subnet] * t.window_height * t.window_width for t in apart
+    )
 
 
 def test_one_subnet_over_one_tile_is_the_dense_run(supernet):

@@ -9,9 +9,18 @@ import pytest
 import wbsr.plugin  # noqa: F401
 from wbsr.checks import check_options
 from wbsr.checks.reading import reads
-from wbsr.checks.schema import BLOCKS, own_keys
+from wbsr.checks.schema import BLOCKS, own_options
 from wbsr.checks.unknown import check_unknown
 from wbsr_base.basicsr import DATASET_REGISTRY, MODEL_REGISTRY, PairedImageDataset, SRModel
+
+
+def own_keys(where):
+    """The keys of a block of BasicSR that are ours alone: `supernet` and others for `train`, `hes` for `datasets:*`."""
+    blocks = [block for block in BLOCKS if not block.beside and not block.type]
+    inside = [key for parent, _, key in (block.where.rpartition(":") for block in blocks) if parent == where]
+    beside = [block.where for block in BLOCKS if block.beside and block.where == where]
+    return [*inside, *(key for place in beside for key in own_options()[place])]
+
 
 OURS = [(place, key) for place in ("train", "val", "datasets:*") for key in own_keys(place)]
 

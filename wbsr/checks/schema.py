@@ -73,18 +73,6 @@ BLOCKS = (
 )
 
 
-def own_keys(where: str, blocks: Sequence[Block] = BLOCKS) -> list[str]:
-    """The keys of a block of BasicSR that are ours alone: `supernet` and others for `train`, `hes` for `datasets:*`."""
-    keys: list[str] = []
-    for block in blocks:
-        parent, _, key = block.where.rpartition(":")
-        if block.beside and block.where == where:
-            keys += [name for made in block.made_from for name in _arguments(_load(made))]
-        elif not block.beside and not block.type and parent == where:
-            keys.append(key)
-    return keys
-
-
 @functools.cache
 def own_options(blocks: tuple[Block, ...] = BLOCKS) -> dict[str, set[str]]:
     """The keys of each of our blocks that is ours alone, by its place."""
