@@ -102,7 +102,7 @@ class Compute:
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip, and step; under `fp16` no step if a gradient is not finite."""
         if self.guard is not None:
-            self.guard(optimizer, self._scaler.is_enabled())
+            self.guard(optimizer, self._scaler.is_enabled(), read_next=self._options.clip_norm is not None)
         if self._options.clip_norm is not None:
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             nn.utils.clip_grad_norm_(weights, self._options.clip_norm)  # by `foreach` where the device has it
