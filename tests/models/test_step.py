@@ -116,17 +116,16 @@ class PlainTraining:
                 average.copy_(weight.detach())
 
     def run(self, *arguments, **named):
-        """The network's output, in float32; only its last layer computes in that."""
+        """The network's output, in float32; the last layer puts that out."""
         if self.half is None:
             return self.network(*arguments, **named)
-        with torch.autocast("cpu", self.half), self._last_layers_in_float32():
+        with torch.autocast("cpu", self.half), self._last_layers_put_out_float32():
             return self.network(*arguments, **named)
 
     @contextmanager
-    def _last_layers_in_float32(self):
+    def _last_layers_put_out_float32(self):
         def forward(x, layer):
-            with torch.autocast("cpu", enabled=False):
-                return type(layer).forward(layer, x.float())
+            return type(layer).forward(layer, x).float()
 
         for layer in self.network.output_layers:
             layer.forward = lambda x, layer=layer: forward(x, layer)
