@@ -56,14 +56,15 @@ class Rates:
         groups = self._optimizer.param_groups
         kept = [dict(group) for group in groups]
         recording = self._on_cuda and torch.cuda.is_current_stream_capturing()
-        lent = {"capturable": True} if recording else {}  # or PyTorch refuses
         for group, tensor in zip(groups, self._tensors, strict=True):
-            group.update(lent, lr=tensor)
+            group["lr"] = tensor
+            if recording and "capturable" in group:
+                group["capturable"] = True  # or PyTorch refuses
         try:
             yield
         finally:
             for group, before in zip(groups, kept, strict=True):
-                group.update({name: before[name] for name in ("lr", *lent)})
+                group.update({name: before[name] for name in ("lr", "capturable") if name in before})
 
 
 class RecordedStep:

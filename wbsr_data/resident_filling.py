@@ -68,15 +68,15 @@ class Filling:
                 not match the scale.
             FileNotFoundError: an image is gone.
         """
-        place = self._place(options)
-        if place is None:
+        places = self._places(options)
+        if not places:
             return None
         try:
-            return self._filled(place, options)
+            return self._filled(places, options)
         finally:
             self.images.reader.close()
 
-    def _filled(self, place: torch.device, options: ResidentOptions) -> Resident | None:
+    def _filled(self, places: Sequence[torch.device], options: ResidentOptions) -> Resident | None:
         started = time.perf_counter()
         small = self._each(lambda number: self.images.decode(number, "lq"), "Decoding LR images")
         shapes = np.array([image.shape[:2] for image in small], dtype=np.int64)
@@ -85,7 +85,9 @@ class Filling:
         found = None
         for kind in ["float32"] if self.convert else ["uint16"] if deep else ["uint8", "uint16"]:
             size = self._bytes(shapes, kind)
-            if not self._fits(size, place, options):
+            place = next((place for place in places if self._fits(size, place, options)), None)
+            if place is None:
+                _logger.info("%s: workers decode the images; resident_mb sets another bound.", self.where)
                 return None
             try:
                 found = self._decoded(small, shapes, kind, place)
@@ -97,15 +99,21 @@ class Filling:
             break
         return found
 
-    def _place(self, options: ResidentOptions) -> torch.device | None:
+    def _places(self, options: ResidentOptions) -> list[torch.device]:
+        """Where they may lie, the best first."""
+        host = torch.device("cpu")
         if options.resident == "cuda" and self.device.type != "cuda":
             raise ValueError(
                 f"{self.where}:resident is cuda, but the training runs on the {self.device.type}: set num_gpu: auto, "
                 "or write auto, cpu or false"
             )
         if options.resident == "cpu":
-            return torch.device("cpu")
-        return self.device if options.resident and self.device.type == "cuda" else None
+            return [host]
+        if not options.resident or self.device.type != "cuda":
+            return []
+        # Of several processes on a machine each would fill the host's memory.
+        alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
+        return [self.device, host] if options.resident == "auto" and alone else [self.device]
 
     def _decoded(self, small: Sequence[Decoded], shapes: NDArray[np.int64], kind: str, place: torch.device) -> Resident:
         channels, scale = 1 if self.convert else 3, self.images.scale
@@ -155,7 +163,7 @@ class Filling:
             return True
         taken = f"the decoded images take {size / _MEGABYTE:,.1f} MB, more than the {bound / _MEGABYTE:,.1f} of {why}"
         if options.resident == "auto":
-            _logger.info("%s: %s, so workers decode them; resident_mb sets another bound.", self.where, taken)
+            _logger.info("%s: %s.", self.where, taken)
             return False
         others = "false for workers that decode them" if place.type == "cpu" else "cpu, or false"
         raise ValueError(f"{self.where}:resident is {options.resident}, but {taken}: {remedy}, or write {others}")

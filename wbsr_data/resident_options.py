@@ -17,8 +17,8 @@ class ResidentOptions:
 
     Args:
         resident: where all decoded images stay: on the training's GPU (`cuda`), in the host's memory (`cpu`), or
-            nowhere (`false`: workers read and decode them). `auto` is `cuda` where the training runs on a GPU and they
-            fit, else `false`. What is drawn is the same.
+            nowhere (`false`: workers read and decode them). `auto`, where the training runs on a GPU, is `cuda` if they
+            fit there, or `cpu` if they fit there and one process trains; else `false`. What is drawn is the same.
         resident_mb: MB that they may take; None is half of what is free there.
 
     Raises:

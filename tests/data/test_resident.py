@@ -227,19 +227,38 @@ def test_what_does_not_fit_is_refused(images, options, monkeypatch, resident_mb,
             dataset.training_loader(sampler, 4, CPU)
 
 
-def test_auto_leaves_it_to_the_workers_and_says_so_where_a_gpu_is_too_small(images, options, monkeypatch, caplog):
+def test_auto_takes_the_gpu_then_the_host_and_the_log_says_what_has_no_room(images, options, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
     monkeypatch.setattr(filling, "free_bytes", lambda place: 3_000_000)
     caplog.set_level(logging.INFO, "basicsr.wbsr_data")
-    dataset = HESPairedImageDataset(options(images))
-    one = filling.Filling(dataset.images, dataset.index, "datasets:train", torch.device("cuda", 0), progress=False)
-    assert one._fits(2_000_000, one.device, ResidentOptions("auto")) is False
-    assert "take 2.0 MB, more than the 1.5 of half of what is free on cuda:0, so workers decode them" in caplog.text
-    assert one._fits(2_000_000, one.device, ResidentOptions("auto", 3)) is True
+    dataset, gpu = HESPairedImageDataset(options(images)), torch.device("cuda", 0)
+    one = filling.Filling(dataset.images, dataset.index, "datasets:train", gpu, progress=False)
+    assert one._places(ResidentOptions("auto")) == [gpu, CPU]
+    assert one._places(ResidentOptions("cuda")) == [gpu]
+    assert one._fits(2_000_000, gpu, ResidentOptions("auto")) is False
+    assert "take 2.0 MB, more than the 1.5 of half of what is free on cuda:0." in caplog.text
+    assert one._fits(2_000_000, gpu, ResidentOptions("auto", 3)) is True
     with pytest.raises(
         ValueError, match=r"resident is cuda, but .* 2\.0 MB, more than the 1\.0 of resident_mb: .*write cpu"
     ):
-        one._fits(2_000_000, one.device, ResidentOptions("cuda", 1))
+        one._fits(2_000_000, gpu, ResidentOptions("cuda", 1))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    assert one._places(ResidentOptions("auto")) == [gpu]  # or each process would fill the host's memory
+
+
+@pytest.mark.parametrize(("room_on_host", "said"), [(True, "stay on cpu."), (False, "workers decode the images")])
+def test_auto_without_room_on_the_gpu(images, options, monkeypatch, caplog, room_on_host, said):
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
+    monkeypatch.setattr(filling, "free_bytes", lambda place: 10**9 if room_on_host and place == CPU else 0)
+    caplog.set_level(logging.INFO, "basicsr.wbsr_data")
+    dataset = HESPairedImageDataset(options(images))
+    one = filling.Filling(dataset.images, dataset.index, "datasets:train", CPU, progress=False)
+    found = one._filled([torch.device("cuda", 0), CPU], ResidentOptions("auto"))
+    assert (found is not None) == room_on_host
+    assert said in caplog.text
+    if found is not None:
+        assert found.lr.device == found.hr.device == CPU
 
 
 @pytest.mark.parametrize(

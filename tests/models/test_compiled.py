@@ -10,7 +10,7 @@ compat.install()
 from wbsr_arch import Supernet  # noqa: E402
 from wbsr_models import ClassSRModel, WBSRModel  # noqa: E402
 from wbsr_models.training.compiled import CompiledSupernet  # noqa: E402
-from wbsr_models.training.compute import keep_in_float32  # noqa: E402
+from wbsr_models.training.compute import put_out_float32  # noqa: E402
 
 BACKBONES = {
     "MSRResNet": {"num_feat": 8, "num_block": 2, "upscale": 2},
@@ -43,7 +43,7 @@ def compare(network, compiled, x, precision):
 def test_subnets_as_a_compiler_sees_them_are_the_subnets(name, precision):
     torch.manual_seed(0)
     network = Supernet({"type": name, **BACKBONES[name]}, widths=[4, 8], depths=[2])
-    keep_in_float32(network.output_layers)
+    put_out_float32(network.output_layers)
     x = torch.rand(2, 3, 12, 12)
     compare(network, CompiledSupernet(network, backend="aot_eager"), x, precision)
 
@@ -106,5 +106,5 @@ def test_where_nothing_is_compiled_says_so():
 def test_inductors_subnets_are_the_subnets(precision):
     torch.manual_seed(0)
     network = Supernet({"type": "MSRResNet", **BACKBONES["MSRResNet"]}, widths=[4, 8], depths=[1, 2]).cuda()
-    keep_in_float32(network.output_layers)
+    put_out_float32(network.output_layers)
     compare(network, CompiledSupernet(network), torch.rand(2, 3, 12, 12, device="cuda"), precision)

@@ -10,6 +10,7 @@ from wbsr import compat
 
 compat.install()
 
+from wbsr_models.training.compute import Compute, ComputeOptions  # noqa: E402
 from wbsr_models.training.guard import STEPS, GradientGuard  # noqa: E402
 
 KINDS = {
@@ -28,12 +29,16 @@ def make(kind="Adam", ratio=4.0):
     return weights, KINDS[kind](weights), GradientGuard(ratio, torch.device("cpu"))
 
 
-def step(weights, optimizer, guard, norm, bad=None):
-    """A step whose gradients have a norm; the last weight has none. `bad` takes the place of one number."""
+def give(weights, norm, bad=None):
+    """Gradients of a norm; the last weight has none. `bad` takes the place of one number."""
     for weight in weights[:2]:
         weight.grad = torch.full_like(weight, norm / math.sqrt(7))
     if bad is not None:
         weights[0].grad[1] = bad
+
+
+def step(weights, optimizer, guard, norm, bad=None):
+    give(weights, norm, bad)
     guard(optimizer)
     optimizer.step()
 
@@ -98,6 +103,23 @@ def test_what_is_no_number_moves_nothing_and_is_counted(kind, bad):
     step(weights, optimizer, guard, norm=1.0)
     assert not torch.equal(weights[0], before[0])
     assert all(weight.isfinite().all() for weight in weights)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unusual_gradient_is_clipped_to_a_norm_once(kind):
+    """`clip_norm` after the guard: the fused optimiser must not divide by the excess what is clipped already."""
+    weights, optimizer, _ = make(kind)
+    optimizer.param_groups[0].update(betas=(0.0, 0.0), eps=1.0)  # so that a step tells the size of its gradient
+    compute, moved = Compute(ComputeOptions(clip_norm=1.0), torch.device("cpu")), []
+    for norm, bad in [*[(0.5, None)] * STEPS, (500.0, None), (0.5, math.nan), (1.0, None)]:
+        before = weights[0].detach().clone()
+        give(weights, norm, bad)
+        compute.step(optimizer)
+        moved.append(before - weights[0].detach())
+    unusual, left_out, usual = moved[-3:]
+    assert torch.allclose(unusual, usual, rtol=1e-4)
+    assert torch.equal(left_out, torch.zeros(3))
+    assert [count.item() for count in compute.guard.counts.values()] == [1, 1]
 
 
 def test_a_first_step_that_is_no_number_is_left_out_too():

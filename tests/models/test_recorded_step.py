@@ -16,7 +16,7 @@ compat.install()
 from wbsr_arch import Subnet  # noqa: E402
 from wbsr_base.basicsr import SRModel  # noqa: E402
 from wbsr_base.hooks import recorded as hook  # noqa: E402
-from wbsr_base.recorded_step import RecordedStep  # noqa: E402
+from wbsr_base.recorded_step import Rates, RecordedStep  # noqa: E402
 from wbsr_losses import BDLoss, GaussianMixture  # noqa: E402
 from wbsr_models import ClassSRModel, WBSRModel  # noqa: E402
 from wbsr_models.training.recorded import RecordedTrainingStep  # noqa: E402
@@ -169,6 +169,43 @@ def test_a_recorded_training_is_the_same_to_the_last_bit(kind, train, mixture):
     assert recorder.tapes
     assert recorder.replays >= ITERATIONS - 2 * len(found.recordings._steps)
     assert found.recordings.recordings == len(recorder.tapes)
+
+
+@pytest.mark.parametrize("compute", [{}, {"clip_norm": 0.05}], ids=str)
+def test_a_recorded_step_clips_what_is_unusual_and_leaves_out_what_is_no_number(compute):
+    recorder = TapeRecorder()
+    models = [make(WBSRModel, recorder, compute=compute), make(WBSRModel, compute=compute)]
+    for model in models:
+        model.compute.guard.resume({"norms": [1e-3] * 100, "counts": [0.0, 0.0]})
+    for iteration in range(1, ITERATIONS + 1):
+        data = batch(iteration)
+        data["lq"][0, 0, 0, 0] = float("nan") if iteration % 10 == 0 else 0.5
+        for model in models:
+            step(model, iteration, data=data)
+        for one, other in zip(*(model.net_g.parameters() for model in models), strict=True):
+            assert torch.equal(one, other)
+            assert one.isfinite().all()
+        states = [model.compute.guard.state() for model in models]
+        assert states[0] == states[1]
+    clipped, left_out = states[0]["counts"]
+    assert clipped >= 5
+    assert left_out == 4
+    assert recorder.replays >= ITERATIONS / 2
+
+
+def test_rates_are_lent_to_optimisers_of_every_kind_while_recording(monkeypatch):
+    """PyTorch asks some for `capturable` then; SGD does not know it."""
+    monkeypatch.setattr("torch.cuda.is_current_stream_capturing", lambda: True)
+    for kind, capturable in ((torch.optim.Adam, True), (torch.optim.SGD, None)):
+        optimizer = kind([torch.nn.Parameter(torch.ones(2))], 0.5, fused=True)
+        rates = Rates(optimizer, torch.device("cpu"))
+        rates._on_cuda = True
+        before = dict(group := optimizer.param_groups[0])
+        rates.write()
+        with rates.lent():
+            assert group["lr"].item() == 0.5
+            assert group.get("capturable") is capturable
+        assert group == before
 
 
 def test_a_subnets_step_leaves_weights_beyond_it_alone(monkeypatch):

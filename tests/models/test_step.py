@@ -116,17 +116,16 @@ class PlainTraining:
                 average.copy_(weight.detach())
 
     def run(self, *arguments, **named):
-        """The network's output, in float32; only its last layer computes in that."""
+        """The network's output, in float32; the last layer puts that out."""
         if self.half is None:
             return self.network(*arguments, **named)
-        with torch.autocast("cpu", self.half), self._last_layers_in_float32():
+        with torch.autocast("cpu", self.half), self._last_layers_put_out_float32():
             return self.network(*arguments, **named)
 
     @contextmanager
-    def _last_layers_in_float32(self):
+    def _last_layers_put_out_float32(self):
         def forward(x, layer):
-            with torch.autocast("cpu", enabled=False):
-                return type(layer).forward(layer, x.float())
+            return type(layer).forward(layer, x).float()
 
         for layer in self.network.output_layers:
             layer.forward = lambda x, layer=layer: forward(x, layer)
@@ -320,6 +319,33 @@ def test_weights_that_no_pass_reaches_keep_no_gradient_and_no_momentum(monkeypat
         assert torch.equal(weight, before[name])
         assert model.optimizer_g.state[weight]["step"] == 1
     assert model.optimizer_g.state[model.supernet.conv_first.weight]["step"] == 2
+
+
+def test_moments_take_the_memory_layout_of_the_resumed_training():
+    """A fused kernel walks through weights and moments side by side."""
+
+    def make(channels_last):
+        fused = {"type": "Adam", "lr": 0.002, "fused": True}
+        return WBSRModel(options(SUPERNET, optim_g=fused, compute={"channels_last": channels_last, "clip_ratio": None}))
+
+    start, found = make(True), []
+    start.feed_data(batch(1))
+    start.optimize_parameters(1)
+    state = {
+        "iter": 1,
+        "optimizers": [start.optimizer_g.state_dict()],
+        "schedulers": [start.schedulers[0].state_dict()],
+    }
+    for channels_last in (True, False):
+        model = make(channels_last)
+        model.net_g.load_state_dict(start.net_g.state_dict())
+        model.resume_training(copy.deepcopy(state))
+        for weight in model.optimizer_g.param_groups[0]["params"]:
+            gradient = torch.arange(float(weight.numel())).view(weight.shape)
+            weight.grad = torch.empty_like(weight).copy_(gradient)  # laid out as autograd does, as the weight
+        model.compute.step(model.optimizer_g)
+        found.append([weight.detach() for weight in model.net_g.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_the_passes_are_called_by_their_subnets():

@@ -2,6 +2,7 @@
 
 `get_optimizer` is wrapped: on CUDA, Adam is fused, unless the option file names `fused` or `foreach`. A resumed
 training goes on by the kernels of its own start, whatever wrote the state: how it computes is no part of the training.
+Nor is the memory layout of the moments: a fused kernel takes them for laid out as the weights are, and does not look.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 Method = Callable[..., Any]
@@ -46,8 +48,18 @@ def _resuming(original: Method) -> Method:
             for state, own in zip(resume_state["optimizers"], self.optimizers, strict=False)  # BasicSR counts them
         ]
         original(self, {**resume_state, "optimizers": [*states, *resume_state["optimizers"][len(states) :]]})
+        for own in self.optimizers:
+            lay_out_as_weights(own)
 
     return resume_training
+
+
+def lay_out_as_weights(optimizer: Optimizer) -> None:
+    """Lay out what an optimiser keeps of each weight in memory as the weight is; numbers stay what they are."""
+    for weight, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if torch.is_tensor(value) and value.shape == weight.shape and value.stride() != weight.stride():
+                kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def by_own_kernels(state: dict[str, Any], own: Optimizer) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from wbsr_base.recording import CudaRecorder
 
 MOST = 512  # subnets and shapes; nine subnets on windows of three sides meet some 400 at the most
 _WARM_UP = 2  # runs before a capture, in which libraries choose their ways and take their memory
@@ -62,7 +63,7 @@ class Graphs:
     """Captures networks as CUDA graphs that share their memory: they never run at the same time."""
 
     def __init__(self) -> None:
-        self._memory: Any = None
+        self._recorder: CudaRecorder | None = None
 
     def __call__(self, network: nn.Module, batch: Tensor) -> Run:
         """The network as one graph, for batches like this one.
@@ -72,22 +73,17 @@ class Graphs:
         """
         if not batch.is_cuda:
             raise RuntimeError(f"a CUDA device is needed, got {batch.device}")
-        if self._memory is None:
-            self._memory = torch.cuda.graph_pool_handle()
-        given, stream = batch.clone(), torch.cuda.Stream(batch.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(batch.device))
-        with torch.inference_mode(), torch.cuda.stream(stream):
+        recorder = self._recorder = self._recorder or CudaRecorder(batch.device)
+        given = batch.clone()
+        with torch.inference_mode():
             for _ in range(_WARM_UP):
-                network(given)
-        torch.cuda.current_stream(batch.device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: other threads may bring pictures to and from the device meanwhile
-        with torch.inference_mode(), torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
-            kept: Tensor = network(given)
+                recorder.run(lambda: network(given))
+            replay, kept = recorder.record(lambda: network(given))
 
         def run(other: Tensor) -> Tensor:
             given.copy_(other)
-            graph.replay()
-            return kept.clone()  # the next graph writes over it
+            replay()
+            output: Tensor = kept.clone()  # the next graph writes over it
+            return output
 
         return run

@@ -26,7 +26,7 @@ class ComputeOptions:
     """The block `train:compute`.
 
     Args:
-        precision: of the networks' forward passes: `fp32`, or autocast to `bf16` or `fp16`. Weights, output layers,
+        precision: of the networks' forward passes: `fp32`, or autocast to `bf16` or `fp16`. Weights, outputs,
             losses and the optimiser stay in float32; `fp16` scales the loss so that small gradients survive. Validation
             is in fp32.
         channels_last: keep weights and batches in the layout that convolutions on current GPUs want.
@@ -63,10 +63,10 @@ class ComputeOptions:
 class Compute:
     """Runs the parts of a training step under `ComputeOptions` on a device.
 
-    The layers that make the output compute in float32 in any precision: an image in bf16 has steps of 1/256 from half
-    brightness on, in which the residual of a young network is lost when it is added to the upsampled input. The
-    gradients then say little about the weights, and a network may unlearn its residual for good: see
-    docs/findings/strategies.md.
+    What the last layers put out is float32 in any precision, so that what is added to it is added in float32: an image
+    in bf16 has steps of 1/256 from half brightness on, in which the residual of a young network is lost when it is
+    added to the upsampled input. The gradients then say little about the weights, and a network may unlearn its
+    residual for good: see docs/findings/strategies.md.
 
     Args:
         options: how to compute.
@@ -79,7 +79,7 @@ class Compute:
         if device.type == "cpu":
             keep_freed_blocks()
         if options.precision != "fp32":
-            keep_in_float32(output_layers)
+            put_out_float32(output_layers)
         self.guard = GradientGuard(options.clip_ratio, device) if options.clip_ratio is not None else None
         self._scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
 
@@ -102,7 +102,7 @@ class Compute:
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip, and step; under `fp16` no step if a gradient is not finite."""
         if self.guard is not None:
-            self.guard(optimizer, self._scaler.is_enabled())
+            self.guard(optimizer, self._scaler.is_enabled(), read_next=self._options.clip_norm is not None)
         if self._options.clip_norm is not None:
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             nn.utils.clip_grad_norm_(weights, self._options.clip_norm)  # by `foreach` where the device has it
@@ -121,17 +121,17 @@ class Compute:
             self.guard.resume(state.get("guard", {}))
 
 
-def keep_in_float32(layers: Iterable[nn.Module]) -> None:
-    """From now on these layers, and copies of them, compute in float32 within autocast. Elsewhere nothing changes."""
+def put_out_float32(layers: Iterable[nn.Module]) -> None:
+    """From now on these layers, and copies of them, put out float32 within autocast. Elsewhere nothing changes."""
     for layer in layers:
-        layer.forward = partial(_forward_in_float32, layer)  # type: ignore[method-assign]
+        layer.forward = partial(_forward_to_float32, layer)  # type: ignore[method-assign]
 
 
-def _forward_in_float32(layer: nn.Module, x: Tensor) -> Any:
+def _forward_to_float32(layer: nn.Module, x: Tensor) -> Any:
+    output = type(layer).forward(layer, x)
     if x.is_meta or not torch.is_autocast_enabled(x.device.type):  # where operators are counted there is no autocast
-        return type(layer).forward(layer, x)
-    with torch.autocast(x.device.type, enabled=False):
-        return type(layer).forward(layer, x.float())
+        return output
+    return output.float()
 
 
 def compute_options(opt: dict[str, Any]) -> ComputeOptions:

@@ -38,12 +38,13 @@ class GradientGuard:
         self._told = {"clipped": 0.0, "left_out": 0.0}
 
     @torch.no_grad()
-    def __call__(self, optimizer: Optimizer, scaled: bool = False) -> None:
+    def __call__(self, optimizer: Optimizer, scaled: bool = False, read_next: bool = False) -> None:
         """Hold the gradients of the optimiser's weights to what is usual.
 
         Args:
             optimizer: which takes its step next.
             scaled: a loss scaler finds what is not finite and leaves out such steps, which are no news.
+            read_next: the gradients are looked at before that step, so a fused optimiser can't be left to divide them.
         """
         gradients = [
             weight.grad for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None
@@ -56,12 +57,16 @@ class GradientGuard:
         excess = (norm / limit).clamp(min=1)
         self._norms.copy_(torch.cat([self._norms[1:], torch.fmin(norm, limit)[None]]))  # of NaN and limit, the limit
         self._counts.add_(torch.stack([excess > 1, torch.zeros_like(wrong) if scaled else wrong]))
-        if optimizer.defaults.get("fused") and not scaled:
-            optimizer.grad_scale, optimizer.found_inf = excess, wrong  # type: ignore[attr-defined]
+        fused = optimizer.defaults.get("fused") and not scaled
+        if fused:
+            optimizer.found_inf = wrong  # type: ignore[attr-defined]
+        if fused and not read_next:
+            optimizer.grad_scale = excess  # type: ignore[attr-defined]
             return
         torch._foreach_div_(gradients, excess)
-        for gradient in gradients:
-            torch.nan_to_num_(gradient, 0.0, 0.0, 0.0)
+        if not fused:
+            for gradient in gradients:
+                torch.nan_to_num_(gradient, 0.0, 0.0, 0.0)
 
     @property
     def counts(self) -> dict[str, Tensor]:
