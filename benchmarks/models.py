@@ -3,8 +3,9 @@
     python benchmarks/models.py --images DIR [--threads 1] [--repeats 9]
 
 DIR holds photographs, of which 128 x 128 LR pixels from the middle of the largest are taken, made by MATLAB's bicubic.
-Times are medians of calls that take turns, over that of the unit: MSRResNet x4, 32 wide, 8 blocks, dense, which was
-the light model before. PSNR comes from benchmarks/results/light_x4/Set5.json, as `wbsr test` wrote it. The rivals' rows
+Times are medians of calls that take turns. Networks are timed as plain torch runs them, channels-last, over the unit:
+MSRResNet x4, 32 wide, 8 blocks, which was the light model before. A routing's time is the full network's, times its
+share of it in the upscaler. PSNR comes from benchmarks/results/light_x4/Set5.json, as `wbsr test` wrote it. The rivals' rows
 were measured elsewhere, with their authors' weights and the same unit, and are given here as they were told.
 """
 
@@ -15,25 +16,26 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from photographs import as_tensor, image_files, read_hr
-from turns import Call, Clock
+from turns import Clock
 
 from wbsr.shipped import find_weights
 from wbsr_arch import backbone
-from wbsr_base.devices import keep_freed_blocks
 from wbsr_base.pixels.bicubic import crop_to_multiple, resize
 from wbsr_models import DynamicUpscaler, Routing
+from wbsr_models.checkpoints.loading import load_supernet
 from wbsr_models.routing.policy import Policy
 
 ROOT = Path(__file__).parents[1]
 SIDE, SCALE = 128, 4
 UNIT = {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 32, "num_block": 8, "upscale": SCALE}
-ROUTINGS = ("full", "budget 0.8", "budget 0.6", "budget 0.5", "budget 0.4", "budget 0.3")
+BUDGETS = ("budget 0.8", "budget 0.6", "budget 0.5", "budget 0.4", "budget 0.3")
 
 
 class Row(NamedTuple):
@@ -65,19 +67,22 @@ def rows(folder: Path, repeats: int) -> list[Row]:
     """The light model's rows, measured now."""
     found = json.loads((ROOT / "benchmarks/results/light_x4/Set5.json").read_text(encoding="utf-8"))
     psnr = {row["name"]: row["psnr_y"] for row in found["rows"]}
-    upscaler, lr = DynamicUpscaler.from_checkpoint(find_weights("light_x4")), patch(folder)
-    supernet, layout = upscaler.network, torch.channels_last
-    subnets = [str(subnet) for subnet in supernet.subnets if subnet != supernet.full]
-    unit, batch = backbone.build(UNIT).eval().to(memory_format=layout), lr[None].contiguous(memory_format=layout)
-    routed = {name: upscaler.routed(_policy(name)) for name in (*ROUTINGS, *subnets)}
-    calls: dict[str, Call] = {"unit": lambda: unit(batch)}
-    calls |= {name: lambda ours=ours: ours(lr) for name, ours in routed.items()}  # type: ignore[misc]
+    path, lr, layout = find_weights("light_x4"), patch(folder), torch.channels_last
+    clock, batch = Clock(time.perf_counter, lr.device), lr[None].contiguous(memory_format=layout)
+    supernet, _ = load_supernet(path)
+    networks = {str(subnet): supernet.extract(subnet) for subnet in supernet.subnets}
+    networks = {name: network.to(memory_format=layout) for name, network in networks.items()}
+    networks["unit"] = backbone.build(UNIT).eval().to(memory_format=layout)
     with torch.inference_mode():
-        times = Clock(time.perf_counter, lr.device).run(calls, repeats)
-    parameters = {str(subnet): supernet.num_parameters[subnet] for subnet in supernet.subnets}
-    whole = supernet.num_parameters[supernet.full]
-    ratios = {name: float(np.median(times[name] / times["unit"])) for name in routed}
-    return [Row(f"light_x4, {name}", psnr[name], ratios[name], f"{parameters.get(name, whole):,}") for name in routed]
+        alone = clock.run({name: partial(network, batch) for name, network in networks.items()}, repeats)
+        ours = DynamicUpscaler.from_checkpoint(path)  # from here on freed memory is kept
+        routed = {name: ours.routed(_policy(name)) for name in ("full", *BUDGETS)}
+        times = clock.run({name: partial(upscaler, lr) for name, upscaler in routed.items()}, repeats)
+    full, parameters = str(supernet.full), {str(one): count for one, count in supernet.num_parameters.items()}
+    share = {name: float(np.median(alone[name] / alone["unit"])) for name in parameters}
+    share |= {name: share[full] * float(np.median(times[name] / times["full"])) for name in routed}
+    names = [*routed, *(name for name in parameters if name != full)]
+    return [Row(f"light_x4, {n}", psnr[n], share[n], f"{parameters.get(n, parameters[full]):,}") for n in names]
 
 
 def _policy(name: str) -> Policy:
@@ -121,7 +126,6 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "images" / "models.png")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_blocks()
     found = rows(arguments.images, arguments.repeats)
     plot(found, arguments.plot)
     sys.stdout.write(table(found))

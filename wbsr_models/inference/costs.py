@@ -17,6 +17,7 @@ SIDES = (1, 2, 4)  # patches along the side of a window, where all windows have 
 
 # Of a device in general: seconds until an operator has started, and FLOPs per second once it runs (a CPU: of a core).
 _CPU_OPERATOR, _CPU_RATE = 1e-4, 1e11
+_SHARED_OPERATOR = 4e-4  # on a CPU: one that several threads begin together, and end together
 _GPU_OPERATOR, _GPU_RATE = 5e-6, 5e12
 _OUT_OF_CACHE = 1.05  # on a CPU: a dense run's time per pixel over that of tiles, at the least; see docs/findings
 
@@ -83,7 +84,9 @@ def costs_by_work(network: DynamicNetwork, device: torch.device) -> CostModel:
     if device.type == "cuda":
         operator, rate, large = _GPU_OPERATOR, _GPU_RATE, 1.0
     else:
-        operator, rate, large = _CPU_OPERATOR, _CPU_RATE * torch.get_num_threads(), _OUT_OF_CACHE
+        threads = torch.get_num_threads()
+        operator = _CPU_OPERATOR if threads == 1 else _SHARED_OPERATOR
+        rate, large = _CPU_RATE * threads, _OUT_OF_CACHE
     calls = [operator * count for count in network.calls.values()]
     pixels = [work / REFERENCE_PATCH**2 / rate for work in network.work.values()]
 
