@@ -5,8 +5,9 @@
 DIR holds photographs, of which 128 x 128 LR pixels from the middle of the largest are taken, made by MATLAB's bicubic.
 Times are medians of calls that take turns. Networks are timed as plain torch runs them, channels-last, over the unit:
 MSRResNet x4, 32 wide, 8 blocks, which was the light model before. A routing's time is the full network's, times its
-share of it in the upscaler. PSNR comes from benchmarks/results/light_x4/Set5.json, as `wbsr test` wrote it. The rivals' rows
-were measured elsewhere, with their authors' weights and the same unit, and are given here as they were told.
+share of it in the upscaler. PSNR comes from benchmarks/results/light_x4/Set5.json, as `wbsr test` wrote it. The
+rivals' rows were measured elsewhere, with their authors' weights and the same unit, and are given here as they were
+told.
 """
 
 from __future__ import annotations
