@@ -57,15 +57,16 @@ def test_the_light_model_is_far_better_than_bicubic_and_routing_costs_little(pho
     hr, lr = photograph
     upscaler = DynamicUpscaler.from_checkpoint(find_weights("light_x4"))
     image = torch.from_numpy(lr[..., ::-1].copy()).permute(2, 0, 1).float() / 255
-    scores = {}
-    for name, run in (("full", upscaler.routed("full")), ("paper", upscaler.routed("paper")), ("budget", upscaler)):
-        sr, report = run(image)
+    scores, shares = {}, {}
+    for mode, routed in (("full", upscaler.routed("full")), ("paper", upscaler.routed("paper")), ("budget", upscaler)):
+        sr, report = routed(image)
         pixels = sr.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
-        scores[name] = psnr(pixels, hr, 4)
-    assert report.flops_share < 0.61
-    assert scores["full"] > psnr(resize(lr, 4), hr, 4) + 0.5
+        scores[mode], shares[mode] = psnr(pixels, hr, 4), report.flops_share
+    assert scores["full"] > psnr(resize(lr, 4), hr, 4) + 0.7
+    assert shares["budget"] < 0.61
     assert scores["budget"] > scores["full"] - 0.05
-    assert scores["paper"] > scores["full"] - 0.05
+    assert shares["paper"] < 0.3  # Eq. 15 spends as much as the image's classes ask for, and this cat is easy
+    assert scores["paper"] > scores["full"] - 0.1
 
 
 def test_a_newcomer_upscales_a_photograph_without_naming_weights(photograph, tmp_path, capsys):
