@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbsr.routing_arguments import add_routing_arguments, policy_of
+from wbsr_base import quickly
 from wbsr_base.options import add_arguments, from_arguments, help_of
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.routing.by_budget import Budget
@@ -35,14 +36,16 @@ def main(argv: Sequence[str]) -> int:
         FileNotFoundError, ValueError: the weights, the device, the routing or the output are wrong; nothing is written.
     """
     arguments = parser().parse_args(list(argv))
-    from wbsr.shipped import find_weights
-    from wbsr.upscale.jobs import COMPARISON, MAPS, find_pictures, plan_jobs
-    from wbsr.upscale.picture import check_channels
-    from wbsr.upscale.precision import pick_precision
-    from wbsr.upscale.run import Handling, upscale_all
-    from wbsr_base.devices import pick_device
-    from wbsr_models.checkpoints.loading import load_supernet, own_policy
-    from wbsr_models.inference.upscaler import DynamicUpscaler
+    with quickly.importing():
+        import wbsr.plugin  # noqa: F401  what loading weights would import
+        from wbsr.shipped import find_weights
+        from wbsr.upscale.jobs import COMPARISON, MAPS, find_pictures, plan_jobs
+        from wbsr.upscale.picture import check_channels
+        from wbsr.upscale.precision import pick_precision
+        from wbsr.upscale.run import Handling, upscale_all
+        from wbsr_base.devices import pick_device
+        from wbsr_models.checkpoints.loading import load_supernet, own_policy
+        from wbsr_models.inference.upscaler import DynamicUpscaler
 
     device = pick_device(arguments.device)
     pictures, nothing = find_pictures(arguments.inputs, arguments.recursive, arguments.out)
