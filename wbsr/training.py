@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wbsr_base import quickly
-
 ALLOW_UNKNOWN = "--allow-unknown"
 
 
@@ -37,8 +35,7 @@ def _run(command: str, argv: Sequence[str]) -> int:
     from wbsr.checks.source import override, read_options
 
     opt = read_options(Path(arguments.opt))
-    with quickly.importing():
-        importlib.import_module("wbsr.plugin")
+    importlib.import_module("wbsr.plugin")
     changed = override(opt, arguments.force_yml or [])
     check(command, changed, arguments.auto_resume, arguments.allow_unknown)
     rest = [argument for argument in argv if argument != ALLOW_UNKNOWN]
