@@ -34,12 +34,21 @@ def policy_of(arguments: argparse.Namespace, own: Policy) -> Policy:
     """
     if arguments.subnet is not None and arguments.mode is not None:
         raise ValueError(f"--subnet {arguments.subnet} is a mode of its own: leave out --mode {arguments.mode}")
-    asked: dict[str, Any] = {name: getattr(arguments, name) for name in option_names()}
-    mode = arguments.mode or asked_by(asked)
+    asked, mode = _asked(arguments), asked_mode(arguments)
     if mode is not None:
         return make_policy(mode, asked)
     given = {name: value for name, value in asked.items() if value is not None}
     return make_policy(own.mode, {**{name: value for name, value in vars(own).items() if name != "subnet"}, **given})
+
+
+def asked_mode(arguments: argparse.Namespace) -> str | None:
+    """The policy that the arguments name or imply; None if they ask for none."""
+    mode: str | None = arguments.mode or asked_by(_asked(arguments))
+    return mode
+
+
+def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in option_names()}
 
 
 def _first_line(kind: type[Policy]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wbsr_base.basicsr import ARCH_REGISTRY
+from wbsr_base.basicsr import ARCH_REGISTRY, default_init_weights
 
 _SLOPE = 0.1  # of the leaky rectifiers, below 0
 _BRANCH = 0.1  # of He's scale: what the second convolution of a block, and the last one, start with
@@ -43,8 +43,8 @@ class LRResNet(nn.Module):
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
         self.conv_last = nn.Conv2d(num_feat, num_out_ch * upscale**2, 3, padding=1)
-        _start(self.conv_first)
-        _start(self.conv_last, _BRANCH)
+        default_init_weights(self.conv_first, a=_SLOPE)
+        default_init_weights(self.conv_last, _BRANCH, a=_SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upscale (N, C, h, w), range 0-1, to (N, C', r h, r w)."""
@@ -60,17 +60,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        _start(self.conv1)
-        _start(self.conv2, _BRANCH)
+        default_init_weights(self.conv1, a=_SLOPE)
+        default_init_weights(self.conv2, _BRANCH, a=_SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
         change: Tensor = self.conv2(F.leaky_relu(self.conv1(x), _SLOPE, inplace=True))
         return x + change
-
-
-def _start(layer: nn.Conv2d, scale: float = 1.0) -> None:
-    """He's initial weights, times `scale`, and no bias."""
-    nn.init.kaiming_normal_(layer.weight, a=_SLOPE)
-    layer.weight.data.mul_(scale)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)

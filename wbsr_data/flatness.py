@@ -41,23 +41,17 @@ def flat_pixels(x: Tensor, reach: int = REACH) -> Tensor:
     return highest[0] <= _STEP
 
 
-def flat_patches(x: Tensor, patch_size: int, stride: int, reach: int = REACH) -> Tensor:
-    """Which patches are flat.
+def patches_within(pixels: Tensor, patch_size: int, stride: int) -> Tensor:
+    """Which patches hold no other pixels than these: of `flat_pixels`, which are flat all over.
 
     Args:
-        x: as for `flat_pixels`.
+        pixels: bool (H, W).
         patch_size: side of the square patches in pixels.
         stride: distance between patches in pixels; positions: `patch_positions`.
-        reach: as for `flat_pixels`.
 
     Returns:
-        bool (rows, cols), on the device of `x`.
+        bool (rows, cols), on the device of `pixels`.
     """
-    return patches_within(flat_pixels(x, reach), patch_size, stride)
-
-
-def patches_within(pixels: Tensor, patch_size: int, stride: int) -> Tensor:
-    """Which patches hold no other pixels than these, bool (H, W): bool (rows, cols), as for `flat_patches`."""
     counts = (~pixels).double()
     for dim in (-1, -2):
         starts = patch_positions(pixels.shape[dim], patch_size, stride, pixels.device)

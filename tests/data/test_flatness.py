@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wbsr_data.flatness import flat_patches, flat_pixels
+from wbsr_data.flatness import flat_pixels, patches_within
 from wbsr_data.gradient import patch_positions
 
 
@@ -32,7 +32,7 @@ def test_flat_pixels_and_patches_as_a_search_finds_them(size, reach):
     for side, stride in ((8, 8), (8, 5), (3, 3)):
         rows, cols = (patch_positions(length, side, stride).tolist() for length in size)
         whole = [[expected[y : y + side, x : x + side].all() for x in cols] for y in rows]
-        np.testing.assert_array_equal(flat_patches(x, side, stride, reach).numpy(), whole)
+        np.testing.assert_array_equal(patches_within(flat_pixels(x, reach), side, stride).numpy(), whole)
 
 
 def test_an_edge_without_luma_is_no_flat_place():

@@ -8,7 +8,7 @@ import torch
 
 from wbsr_arch import ClassSR, Supernet
 from wbsr_base.pixels.bicubic import interpolate
-from wbsr_data.flatness import flat_patches, flat_pixels
+from wbsr_data.flatness import flat_pixels, patches_within
 from wbsr_models import DynamicUpscaler, EngineSettings, Profile, Routing
 from wbsr_models.routing.choice import NO_SUBNET
 from wbsr_models.routing.edge_table import EdgeTable
@@ -61,7 +61,7 @@ def test_flat_places_are_interpolated_exactly_under_every_policy(supernet, polic
     plain = DynamicUpscaler(supernet, PROFILE, policy, EngineSettings(plan=plan))
     before, told = plain(x)
     sr, report = plain.routed(replace(policy, flat=True))(x)
-    flat = flat_patches(x, 8, 8).numpy()
+    flat = patches_within(flat_pixels(x), 8, 8).numpy()
     assert 0 < flat.sum() < flat.size
     assert (report.choice[flat] == NO_SUBNET).all()
     if policy.mode != "budget":
@@ -106,11 +106,11 @@ def test_a_classifier_and_the_patchwise_protocol_spare_flat_patches_too(supernet
         network = ClassSR(BACKBONE, widths=[4, 6, 8]).eval()
     x = page()
     _, report = DynamicUpscaler(network, 8, Routing("classsr", flat=True))(x)
-    flat = flat_patches(x, 8, 8).numpy()
+    flat = patches_within(flat_pixels(x), 8, 8).numpy()
     np.testing.assert_array_equal(report.choice == NO_SUBNET, flat)
     protocol = PatchProtocol(DynamicUpscaler(supernet, PROFILE, Routing("full", flat=True)), 8, 7)
     sr, report = protocol(x[None])
-    np.testing.assert_array_equal(report.choice == NO_SUBNET, flat_patches(x[:, :43, :57], 8, 7).numpy())
+    np.testing.assert_array_equal(report.choice == NO_SUBNET, patches_within(flat_pixels(x[:, :43, :57]), 8, 7).numpy())
     assert (sr[..., 50:, 60:] - 1).abs().max() < 1e-6
 
 

@@ -10,13 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wbsr.routing_arguments import add_routing_arguments, policy_of
+from wbsr.routing_arguments import add_routing_arguments, asked_mode, policy_of
 from wbsr_base import quickly
 from wbsr_base.options import add_arguments, from_arguments, help_of
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.routing.by_budget import Budget
 from wbsr_models.routing.fixed import Fixed
-from wbsr_models.routing.policies import DEFAULT_BUDGET, asked_by, option_names, told
+from wbsr_models.routing.policies import DEFAULT_BUDGET, told
 from wbsr_models.routing.policy import Policy
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def summary(outcome: Outcome, seconds: float, routing: str) -> str:
 def _asked_quality(arguments: argparse.Namespace) -> Policy | None:
     if arguments.quality is None:
         return None
-    other = arguments.mode or asked_by({name: getattr(arguments, name) for name in option_names()})
+    other = asked_mode(arguments)
     if other is not None:
         raise ValueError(f"--quality {arguments.quality} is a routing of its own, and so is `{other}`: leave out one")
     return QUALITIES[arguments.quality]

@@ -12,6 +12,7 @@ compat.install()
 hooks.install()
 
 from basicsr.archs import build_network
+from basicsr.archs.arch_util import default_init_weights
 from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.archs.vgg_arch import NAMES as VGG_LAYERS
 from basicsr.data import build_dataloader
@@ -44,6 +45,7 @@ __all__ = [
     "bgr2ycbcr",
     "build_dataloader",
     "build_network",
+    "default_init_weights",
     "get_dist_info",
     "get_root_logger",
     "img2tensor",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -120,7 +121,7 @@ class TrainedModel(DynamicSRModel):
         if self.is_train and hasattr(self, "gt"):
             if self.lq_path not in self._unlearnt:
                 with torch.no_grad():
-                    base = without_residual(self.supernet).to(self.lq.device)(self.lq)
+                    base = self._without_residual(self.lq)
                 self._unlearnt[self.lq_path] = _psnr(base[..., : self.gt.shape[-2], : self.gt.shape[-1]], self.gt)
             self._learnt.append(_psnr(self.output, self.gt) - self._unlearnt[self.lq_path])
 
@@ -138,6 +139,11 @@ class TrainedModel(DynamicSRModel):
                     "train:optim_g:lr, a longer train:warmup_iter, train:supernet:full_first: 0.25, "
                     "train:compute:clip_norm: 0.3 (docs/guide/training.md)."
                 )
+
+    @cached_property
+    def _without_residual(self) -> nn.Module:
+        """Made once for all images: training changes nothing of what it puts out."""
+        return without_residual(self.supernet).to(self.device)
 
     def network_metadata(self, net_label: str) -> dict[str, Any]:
         """The `wbsr` entry of the checkpoint, with the state of the training."""
