@@ -19,7 +19,7 @@ def own_keys(where):
     blocks = [block for block in BLOCKS if not block.beside and not block.type]
     inside = [key for parent, _, key in (block.where.rpartition(":") for block in blocks) if parent == where]
     beside = [block.where for block in BLOCKS if block.beside and block.where == where]
-    return [*inside, *(key for place in beside for key in own_options()[place])]
+    return [*inside, *(key for place in beside for key in sorted(own_options()[place]))]
 
 
 OURS = [(place, key) for place in ("train", "val", "datasets:*") for key in own_keys(place)]
