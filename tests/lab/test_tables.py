@@ -97,7 +97,7 @@ def test_a_stage_starts_from_the_network_of_the_stage_before():
 def test_a_change_must_name_a_block_that_is_there():
     row = recipe.Row("wrong", change={"train:nowhere:key": 1})
     with pytest.raises(ValueError, match=r"change 'train:nowhere:key': the option file .* has no block 'nowhere'"):
-        plan_of(runner.Job(row, "SRResNet", 4, 0))
+        plan_of(runner.Job(row, "SRResNet", 4, 100, 0))
 
 
 @pytest.fixture
@@ -135,10 +135,10 @@ def test_finished_rows_are_kept_and_a_row_that_failed_is_run_again(fake, capsys)
     broken.append(full)
     assert cli.main(COMMAND) == 1
     assert calls == [("train", plain), ("test", calls[1][1]), ("train", full)]
-    assert "+ WBSR (SRResNet x4, seed 0) failed: `wbsr train` failed" in capsys.readouterr().err
+    assert "+ WBSR (SRResNet x4, 12 iterations, seed 0) failed: `wbsr train` failed" in capsys.readouterr().err
     page = Path("out/table2/table2.md").read_text(encoding="utf-8")
     assert "1 of 2 rows are finished" in page
-    assert "Failed: + WBSR (SRResNet x4, seed 0)" in page
+    assert "Failed: + WBSR (SRResNet x4, 12 iterations, seed 0)" in page
     calls.clear()
     broken.clear()
     assert cli.main(COMMAND) == 0
@@ -175,8 +175,8 @@ def test_the_four_forms_say_the_same(fake):
     page, text = ((folder / f"table2.{form}").read_text(encoding="utf-8") for form in ("html", "md"))
     assert "data:image/png;base64," in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert "| SRResNet x4 | + WBSR | photographs (3) | 1 | 30.000 | +0.000 | 28.000 |" in text
-    assert "<td>+ WBSR</td><td>photographs (3)</td><td>1</td><td>30.000</td>" in page
+    assert "| SRResNet x4 | + WBSR | 12 | photographs (3) | 1 | 30.000 | +0.000 | 28.000 |" in text
+    assert "<td>+ WBSR</td><td>12</td><td>photographs (3)</td><td>1</td><td>30.000</td>" in page
     assert (folder / "table2_SRResNet_x4.png").stat().st_size > 5000
 
 
@@ -243,6 +243,7 @@ def finished(row, seed, psnr, **more):
         "row": row,
         "backbone": "SRResNet",
         "scale": 4,
+        "iterations": 1000,
         "seed": seed,
         "network": network,
     }
@@ -283,17 +284,64 @@ def test_gains_of_easy_medium_and_hard_classes_are_means_of_three_four_and_three
     rows += [finished("+ WBSR", 0, 26.1, classes={"Test2K": [20.0 + k for k in range(9)] + [None]})]
     entry = summary.entries("fig5", rows)[1]
     assert [gain.mean for gain in entry.part_gains] == [1.0, 4.5, 7.5]
-    (_, _, *gains), cells = report.class_lines([entry])
-    assert gains[1:4] == ["easy", "medium", "hard"]
-    assert cells[3:6] == ("+1.000", "+4.500", "+7.500")
+    head, cells = report.class_lines([entry])
+    assert head[4:7] == ("easy", "medium", "hard")
+    assert cells[4:7] == ("+1.000", "+4.500", "+7.500")
 
 
 def test_gains_may_be_over_another_row(fake):
     assert cli.main([*COMMAND, "--over", "+ WBSR"]) == 0
     page = Path("out/table2/table2.md").read_text(encoding="utf-8")
     assert "Gain: PSNR-Y over + WBSR, paired by seed" in page
-    assert "| SRResNet x4 | SRResNet | photographs (3) | 1 | 30.000 | +0.000 | 28.000 |" in page
-    assert "| SRResNet x4 | + WBSR | photographs (3) | 1 | 30.000 |  | 28.000 |" in page
+    assert "| SRResNet x4 | SRResNet | 12 | photographs (3) | 1 | 30.000 | +0.000 | 28.000 |" in page
+    assert "| SRResNet x4 | + WBSR | 12 | photographs (3) | 1 | 30.000 |  | 28.000 |" in page
+
+
+def test_gains_are_paired_by_length_and_stand_side_by_side():
+    rows = [
+        finished(row, 0, psnr, iterations=length)
+        for length, plain in ((1000, 26.0), (4000, 26.5))
+        for row, psnr in (("SRResNet", plain), ("+ HES", plain + length / 10000), ("+ WBSR", plain + 0.5))
+    ]
+    found = summary.entries("table2", rows[:-1])
+    assert [(entry.row, entry.iterations, entry.gain and round(entry.gain.mean, 3)) for entry in found] == [
+        ("SRResNet", 1000, None),
+        ("+ HES", 1000, 0.1),
+        ("+ WBSR", 1000, 0.5),
+        ("SRResNet", 4000, None),
+        ("+ HES", 4000, 0.4),
+    ]
+    head, *lines = report.length_lines(found)
+    assert head[3:] == ("gain dB, 1,000 iterations", "gain dB, 4,000 iterations")
+    assert [line[1:] for line in lines] == [
+        ("+ HES", "Test2K (100)", "+0.100", "+0.400"),
+        ("+ WBSR", "Test2K (100)", "+0.500", ""),
+    ]
+    assert report.length_lines(found[:3]) == []
+
+
+def test_trainings_of_several_lengths_run_the_short_ones_first(fake):
+    calls, _ = fake
+    assert cli.main([*COMMAND, "--iterations", "40", "20"]) == 0
+    trained = [yaml.safe_load(Path(f"out/options/{name}.yml").read_text()) for kind, name in calls if kind == "train"]
+    assert [training["train"]["total_iter"] for training in trained] == [20, 20, 40, 40]
+    assert [training["train"]["scheduler"]["periods"] for training in trained] == [[20], [20], [40], [40]]
+    assert {path.name for path in Path("out/table2").glob("*.png")} == {
+        "table2_SRResNet_x4_20.png",
+        "table2_SRResNet_x4_40.png",
+    }
+    calls.clear()
+    assert cli.main([*COMMAND, "--iterations", "40"]) == 0
+    assert calls == []
+
+
+def test_gains_over_the_length_are_one_plot(fake):
+    command = ["tables", "lengths", "--backbones", "SRResNet", "--out", "out", "--iterations", "20", "40"]
+    assert cli.main([*command, "--only", "SRResNet", "+ BSPA", "+ L_bd"]) == 0
+    (plot,) = Path("out/lengths").glob("*.png")
+    assert (plot.name, plot.stat().st_size > 5000) == ("lengths_SRResNet_x4.png", True)
+    page = Path("out/lengths/lengths.md").read_text(encoding="utf-8")
+    assert "| + L_bd | photographs (3) | +0.000 | +0.000 |" in page
 
 
 def test_the_papers_tables_are_whole():
@@ -348,14 +396,15 @@ def test_a_dry_run_lists_rows_files_data_and_cost(tmp_path, capsys):
     command = ["tables", "table4", "--preset", "bench", "--dry-run", "--data", str(tmp_path), "--out", "out"]
     assert cli.main(command) == 0
     text = capsys.readouterr().out
-    assert "to do       M = 16 (SRResNet x4, seed 2): options/train/SRResNet/WBSR_SRResNet_x4.yml" in text
+    row = "M = 16 (SRResNet x4, 1000 iterations, seed 2)"
+    assert f"to do       {row}: options/train/SRResNet/WBSR_SRResNet_x4.yml" in text
     assert re.search(r"15 trainings, 0\.\d+ PFLOP in all.* on two CPU cores", text)
     assert re.search(r"missing train: there is no folder", text)
 
 
 def minutes(text, row, origin):
     """What a dry run says of a row by the rates of an origin."""
-    (line,) = (line for line in text.splitlines() if f"  {row} (SRResNet x4, seed 0): " in line)
+    (line,) = (line for line in text.splitlines() if f"  {row} (SRResNet x4, 200000 iterations, seed 0): " in line)
     number, unit = re.search(rf"([\d.]+) (min|h) as {origin}", line).groups()
     return float(number) * {"min": 1, "h": 60}[unit]
 
@@ -370,7 +419,7 @@ def test_a_dry_run_for_a_card_tells_minutes_by_rates_that_are_named(tmp_path, ca
     assert minutes(text, "SRResNet", "wanted") == round(200_000 / 250 / 60)
     deep = minutes(text, "+ ARM", "wanted")  # as deep as the full network in each step
     assert minutes(text, "+ WBSR", "wanted") < deep < 20
-    assert "+ WBSR, ClassSR's protocol (SRResNet x4, seed 0): " in text
+    assert "+ WBSR, ClassSR's protocol (SRResNet x4, 200000 iterations, seed 0): " in text
     assert text.count("no training of its own") == 3
     assert re.search(r"6 trainings, .* as measured, .* as wanted on one H100", text)
     assert "  measured: by an earlier version" in text
@@ -420,6 +469,7 @@ def test_a_wrong_rate_is_refused(block, message):
         (["table1", "--preset", "benhc"], "there is no preset 'benhc': did you mean 'bench'?"),
         (["table1", "--only", "+ WSBR"], "--only '+ WSBR': there is no such row: did you mean '+ WBSR'?"),
         ([], "name a table: "),
+        (["table1", "--iterations", "0"], "--iterations must be at least 1, got 0"),
     ],
 )
 def test_a_wrong_argument_says_what_there_is(arguments, message, capsys):

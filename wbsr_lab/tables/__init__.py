@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.name is None:
         raise ValueError(f"name a table: {', '.join(recipe.names())}; or give --check-data")
     table = recipe.read_table(arguments.name)
-    jobs = make_jobs(table, preset, arguments.scale, arguments.only, arguments.backbones)
+    jobs = make_jobs(table, preset, arguments.scale, arguments.only, arguments.backbones, arguments.iterations)
     _check_row("--over", arguments.over, jobs)
     if arguments.dry_run:
         from wbsr_lab.tables.estimate import overview
@@ -62,18 +62,23 @@ def make_jobs(
     scales: Sequence[int],
     only: Sequence[str] | None = None,
     backbones: Sequence[str] | None = None,
+    iterations: Sequence[int] | None = None,
 ) -> list[Job]:
-    """The jobs of a table, one seed of all rows after the other, so that a run that is stopped has whole seeds.
+    """The jobs of a table, one seed of all rows after the other, so that a run that is stopped has whole seeds; shorter
+    trainings first.
 
     Raises:
-        ValueError: `only` names a row that the table does not have.
+        ValueError: `only` names a row that the table does not have, or a training has no iterations.
     """
     from wbsr_lab.tables.runner import Job
 
+    if iterations and min(iterations) < 1:
+        raise ValueError(f"--iterations must be at least 1, got {min(iterations)}")
     jobs = [
-        Job(row, backbone, scale, seed)
+        Job(row, backbone, scale, length, seed)
         for seed in preset.seeds
         for backbone in backbones or preset.networks
+        for length in sorted(iterations or [preset.iterations[backbone]])
         for scale in scales
         for row in table.rows
         if backbone in row.backbones
@@ -168,8 +173,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Train and test what a table of the paper needs, and write it with our figures beside the paper's. "
         "Run the same command again to go on after a kill: what is finished is kept.",
     )
-    parser.add_argument("name", nargs="?", help="table1 to table4, fig1, fig3, fig5, fig6, fig7, hes")
-    parser.add_argument("--preset", default="smoke", help="smoke, bench, gpu or paper (default: %(default)s)")
+    parser.add_argument("name", nargs="?", help="table1 to table4, fig1, fig3, fig5, fig6, fig7, hes, lengths")
+    parser.add_argument("--preset", default="smoke", help="smoke, bench, light, gpu or paper (default: %(default)s)")
     parser.add_argument("--data", type=Path, help="folder that holds the image sets (not needed by smoke)")
     parser.add_argument("--sets", type=Path, metavar="FILE", help="YAML with blocks `train` and `tests` of your own")
     parser.add_argument("--out", type=Path, default=Path("results/tables"), help="folder (default: %(default)s)")
@@ -178,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--over", metavar="ROW", help="the row that gains are over (default: the table's first)")
     parser.add_argument("--backbones", nargs="+", choices=["SRResNet", "RCAN"], help="these alone (default: both)")
     parser.add_argument("--seeds", type=int, nargs="+", help="in place of the preset's")
+    parser.add_argument("--iterations", type=int, nargs="+", metavar="N", help="likewise: of a training")
     parser.add_argument("--parallel", type=int, default=1, metavar="N", help="rows at a time, on shares of the cores")
     parser.add_argument("--dry-run", action="store_true", help="list rows, option files, data and cost, and stop")
     parser.add_argument("--check-data", action="store_true", help="tell which image sets are there, and stop")

@@ -33,7 +33,7 @@ class Folders:
 
 
 def trainings(
-    row: Row, backbone: str, scale: int, seed: int, preset: Preset, folders: Folders, ancestor: str = "-"
+    row: Row, backbone: str, scale: int, iterations: int, seed: int, preset: Preset, folders: Folders
 ) -> list[Options]:
     """The option files by which a row trains, in order; each starts from the network that the one before made.
 
@@ -53,7 +53,6 @@ def trainings(
         opt["datasets"]["train"].pop("meta_info_file", None)
         opt["datasets"]["train"].update(folders.pair(folders.train, scale))
         _resize(opt["network_g"], preset.networks[backbone], row)
-        iterations = preset.iterations[backbone]
         _set(opt, "train:total_iter", iterations)
         _set(opt, "train:scheduler:periods", [iterations])
         logger = {"print_freq": max(1, iterations // 10), "save_checkpoint_freq": max(1, iterations // 4)}

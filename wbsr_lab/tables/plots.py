@@ -43,15 +43,21 @@ class Content:
 def draw(
     name: str, table: Table, entries: Sequence[Entry], rows: Sequence[Finished], out: Path, folders: dict[int, Folders]
 ) -> list[Path]:
-    """PNG files for each backbone and scale of the entries, in the table's folder."""
-    made: list[Path] = []
+    """PNG files in the table's folder for each backbone, scale and length of training; one for all lengths where these
+    are what the table is about."""
     (out / name).mkdir(parents=True, exist_ok=True)
-    for backbone, scale in dict.fromkeys((entry.backbone, entry.scale) for entry in entries):
-        own = [entry for entry in entries if (entry.backbone, entry.scale) == (backbone, scale)]
+    groups: dict[tuple[str, int, int | None], list[Entry]] = {}
+    for entry in entries:
+        length = None if table.draw == "over_iterations" else entry.iterations
+        groups.setdefault((entry.backbone, entry.scale, length), []).append(entry)
+    several = len({length for *_, length in groups}) > 1
+    made: list[Path] = []
+    for (backbone, scale, length), own in groups.items():
         first = min(seed for entry in own for seed in entry.seeds)
-        finished = [row for row in rows if (row["backbone"], row["scale"], row["seed"]) == (backbone, scale, first)]
-        content = Content(own, finished, out, folders[scale])
-        made += _DRAW[table.draw](content, out / name / f"{name}_{backbone}_x{scale}.png")
+        keys = {(backbone, scale, entry.iterations, first) for entry in own}
+        finished = [row for row in rows if (row["backbone"], row["scale"], row["iterations"], row["seed"]) in keys]
+        file = f"{name}_{backbone}_x{scale}{f'_{length}' if several else ''}.png"
+        made += _DRAW[table.draw](Content(own, finished, out, folders[scale]), out / name / file)
     return made
 
 
@@ -110,6 +116,24 @@ def gain_by_class(axis: Any, entries: Sequence[Entry]) -> None:
     axis.set(xlabel="difficulty class, 1 the flattest", ylabel="PSNR-Y gain, dB")
 
 
+def over_iterations(axis: Any, entries: Sequence[Entry]) -> None:
+    """PSNR-Y gain over the length of the training, a line for each row."""
+    axis.axhline(0, color="0.6", linewidth=1)
+    rows: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.iterations):
+        if entry.gain is not None:
+            rows.setdefault(entry.row, []).append(entry)
+    for number, (name, own) in enumerate(rows.items()):
+        places = [entry.iterations * 1.015 ** (number - len(rows) / 2) for entry in own]  # apart, as above
+        gains = [entry.gain for entry in own if entry.gain is not None]
+        spread = [gain.deviation or 0.0 for gain in gains]
+        axis.errorbar(places, [gain.mean for gain in gains], yerr=spread, fmt="o-", capsize=2, label=name)
+    axis.set(xscale="log", xlabel="iterations of the training", ylabel="PSNR-Y gain, dB")
+    lengths = sorted({entry.iterations for entry in entries})
+    axis.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axis.minorticks_off()
+
+
 def shares_and_errors(content: Content, path: Path) -> list[Path]:
     """What `wbsr analyze` drew of the training set: shares of easy, medium and hard patches, errors by class."""
     made = []
@@ -144,6 +168,7 @@ _DRAW = {
     "over_flops": by_set(over_flops),
     "by_classes": by_set(by_classes),
     "gain_by_class": by_set(gain_by_class),
+    "over_iterations": by_set(over_iterations),
     "analysis": shares_and_errors,
     "projection": projection,
     "errors": errors,

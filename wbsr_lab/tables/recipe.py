@@ -17,6 +17,7 @@ from wbsr_base.options import parse, suggest
 OPTIONS = options_folder()
 
 Backbone = Literal["SRResNet", "RCAN"]
+Plot = Literal["over_flops", "by_classes", "gain_by_class", "over_iterations", "analysis", "projection", "errors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Table:
     title: str
     rows: tuple[Row, ...]
     note: str = ""
-    draw: Literal["over_flops", "by_classes", "gain_by_class", "analysis", "projection", "errors"] = "over_flops"
+    draw: Plot = "over_flops"
     classes: Literal["none", "tests", "train"] = "none"
 
     def __post_init__(self) -> None:
@@ -82,10 +83,11 @@ class Table:
 class Size:
     """A backbone at the size of a preset: what changes in the backbone's arguments, and the values of its subnets.
 
-    `widths` and `depths` say what is taken if a row asks for 1, 2, 3 or 4 of them; `branches` are ClassSR's widths.
+    A `type` among the arguments takes another architecture under the backbone's name. `widths` and `depths` say what is
+    taken if a row asks for 1, 2, 3 or 4 of them; `branches` are ClassSR's widths.
     """
 
-    backbone: dict[str, int]
+    backbone: dict[str, int | str]
     widths: dict[int, list[int]]
     depths: dict[int, list[int]]
     branches: tuple[int, ...]

@@ -8,6 +8,7 @@ import html
 import io
 import json
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from wbsr_lab.tables.summary import METRICS, PARTS, Entry, Spread
 HEAD = (
     "network",
     "row",
+    "iterations",
     "test set",
     "seeds",
     "PSNR-Y dB",
@@ -79,6 +81,7 @@ def line(entry: Entry) -> tuple[str, ...]:
     return (
         f"{entry.backbone} x{entry.scale}",
         entry.row,
+        f"{entry.iterations:,}",
         f"{entry.test_set} ({entry.images})",
         str(len(entry.seeds)),
         _text(entry.metrics["psnr_y"], 3),
@@ -105,8 +108,22 @@ def class_lines(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     own = [entry for entry in entries if entry.class_gains and entry.gain is not None]
     if not own:
         return []
-    head = ("network", "row", "test set", *PARTS, *(f"class {k}" for k in range(1, len(own[0].class_gains) + 1)))
-    return [head, *((*line(entry)[:3], *_gains(entry.part_gains, 3), *_gains(entry.class_gains, 2)) for entry in own)]
+    head = (*HEAD[:4], *PARTS, *(f"class {k}" for k in range(1, len(own[0].class_gains) + 1)))
+    return [head, *((*line(entry)[:4], *_gains(entry.part_gains, 3), *_gains(entry.class_gains, 2)) for entry in own)]
+
+
+def length_lines(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    """The gains by length of the trainings, likewise; none where all are of one length."""
+    lengths = sorted({entry.iterations for entry in entries})
+    gains: dict[tuple[str, ...], dict[int, Spread]] = defaultdict(dict)
+    for entry in entries:
+        if entry.gain is not None:
+            network, row, _, test_set = line(entry)[:4]
+            gains[network, row, test_set][entry.iterations] = entry.gain
+    if len(lengths) == 1 or not gains:
+        return []
+    head = (HEAD[0], HEAD[1], HEAD[3], *(f"gain dB, {length:,} iterations" for length in lengths))
+    return [head, *((*key, *_gains([own.get(length) for length in lengths], 3)) for key, own in gains.items())]
 
 
 def _gains(gains: Sequence[Spread | None], digits: int) -> list[str]:
@@ -115,7 +132,7 @@ def _gains(gains: Sequence[Spread | None], digits: int) -> list[str]:
 
 def _grids(entries: Sequence[Entry]) -> list[list[tuple[str, ...]]]:
     """The tables of a page, the heads of the columns first."""
-    return [grid for grid in ([HEAD, *map(line, entries)], class_lines(entries)) if grid]
+    return [grid for grid in ([HEAD, *map(line, entries)], length_lines(entries), class_lines(entries)) if grid]
 
 
 def _markdown(table: Table, entries: Sequence[Entry], plots: Sequence[Path], about: Sequence[str]) -> str:
@@ -143,7 +160,7 @@ def _plain(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             key: value
             for key, value in asdict(entry).items()
-            if key in ("backbone", "scale", "row", "test_set", "images", "parameters")
+            if key in ("backbone", "scale", "iterations", "row", "test_set", "images", "parameters")
         }
         row["seeds"] = " ".join(map(str, entry.seeds))
         spreads = {metric: entry.metrics[metric] for metric in METRICS}

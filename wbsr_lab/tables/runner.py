@@ -35,11 +35,12 @@ Classes = Literal["none", "tests", "train"]
 
 @dataclass(frozen=True)
 class Job:
-    """One row with one backbone, scale and seed."""
+    """One row with one backbone, scale, length of its trainings and seed."""
 
     row: Row
     backbone: str
     scale: int
+    iterations: int
     seed: int
 
     @property
@@ -48,7 +49,7 @@ class Job:
         return self.row.name.format(backbone=self.backbone)
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.backbone} x{self.scale}, seed {self.seed})"
+        return f"{self.name} ({self.backbone} x{self.scale}, {self.iterations} iterations, seed {self.seed})"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Plan:
 
 def plan(job: Job, preset: Preset, folders: Folders, classes: Classes = "none") -> Plan:
     """What a job will run, with the classes of some sets measured or of none; raises what `options.trainings` does."""
-    trainings = options.trainings(job.row, job.backbone, job.scale, job.seed, preset, folders)
+    trainings = options.trainings(job.row, job.backbone, job.scale, job.iterations, job.seed, preset, folders)
     checkpoint = options.weights(trainings[-1])
     if job.row.calibrate is not None:
         checkpoint = checkpoint.with_name("calibrated.pth")
@@ -104,6 +105,7 @@ def run(job: Job, what: Plan, preset: Preset, folders: Folders, out: Path, paral
         "row": job.name,
         "backbone": job.backbone,
         "scale": job.scale,
+        "iterations": job.iterations,
         "seed": job.seed,
         "trainings": [training["name"] for training in what.trainings],
         "test": what.test["name"],
@@ -156,7 +158,8 @@ def _routing(dynamic: Mapping[str, Any]) -> list[str]:
 def finished(job: Job, what: Plan, out: Path) -> dict[str, Any] | None:
     """The row that an earlier run finished, if it did; perhaps for another table, under another name."""
     path = out / what.row_file
-    return {**json.loads(path.read_text(encoding="utf-8")), "row": job.name} if path.is_file() else None
+    known = {"row": job.name, "iterations": job.iterations}
+    return {**json.loads(path.read_text(encoding="utf-8")), **known} if path.is_file() else None
 
 
 _at_work: dict[str, threading.Lock] = defaultdict(threading.Lock)  # by what is made: rows that run at once may share it

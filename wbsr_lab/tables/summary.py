@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,15 +36,16 @@ class Spread:
 class Entry:
     """One row on one test set.
 
-    `metrics`: by name, PSNR in dB; `gain`: PSNR-Y over the reference row of the same backbone and scale, paired by
-    seed, if it was tested alike; `gflops`: per LR patch of HR size 128; `gflops_paper`: the same by the paper's
-    count, which at x2 is the x4 graph's; `flops_share`: of the row's own full network; `paper`: the paper's
-    figures, where it has any; `class_gains`: gain by difficulty class, where rows were measured so, None for a
-    class without patches; `part_gains`: their means over the classes of each of PARTS.
+    `iterations`: of a training; `metrics`: by name, PSNR in dB; `gain`: PSNR-Y over the reference row of the same
+    backbone, scale and length, paired by seed, if it was tested alike; `gflops`: per LR patch of HR size 128;
+    `gflops_paper`: the same by the paper's count, which at x2 is the x4 graph's; `flops_share`: of the row's own full
+    network; `paper`: the paper's figures, where it has any; `class_gains`: gain by difficulty class, where rows were
+    measured so, None for a class without patches; `part_gains`: their means over the classes of each of PARTS.
     """
 
     backbone: str
     scale: int
+    iterations: int
     row: str
     test_set: str
     images: int
@@ -68,11 +70,12 @@ def entries(table: str, rows: Sequence[Finished], over: str = "{backbone}") -> l
         over: name of the row that gains are over; `{backbone}` is filled in.
     """
     found = []
-    groups = list(dict.fromkeys((row["backbone"], row["scale"], row["row"]) for row in rows))
-    for backbone, scale, name in groups:
-        own = [row for row in rows if (row["backbone"], row["scale"], row["row"]) == (backbone, scale, name)]
-        reference = (backbone, scale, over.format(backbone=backbone))
-        base = {row["seed"]: row for row in rows if (row["backbone"], row["scale"], row["row"]) == reference}
+    groups: dict[tuple[str, int, int, str], list[Finished]] = defaultdict(list)
+    for row in rows:
+        groups[row["backbone"], row["scale"], row["iterations"], row["row"]].append(row)
+    for (backbone, scale, iterations, name), own in groups.items():
+        reference = over.format(backbone=backbone)
+        base = {row["seed"]: row for row in groups.get((backbone, scale, iterations, reference), [])}
         parameters, flops, flops_paper = _count(json.dumps(own[0]["network"], sort_keys=True))
         theirs = published(table, backbone, scale, name)
         for test_set in own[0]["sets"]:
@@ -80,7 +83,7 @@ def entries(table: str, rows: Sequence[Finished], over: str = "{backbone}") -> l
             gains = [
                 row["sets"][test_set]["psnr_y"] - base[row["seed"]]["sets"][test_set]["psnr_y"]
                 for row in own
-                if row["seed"] in base and name != reference[2] and row["protocol"] == base[row["seed"]]["protocol"]
+                if row["seed"] in base and name != reference and row["protocol"] == base[row["seed"]]["protocol"]
             ]
             shares = [cell["flops_share"] for cell in cells]
             by_class = _gains_by_class(own, base, test_set)
@@ -88,6 +91,7 @@ def entries(table: str, rows: Sequence[Finished], over: str = "{backbone}") -> l
                 Entry(
                     backbone=backbone,
                     scale=scale,
+                    iterations=iterations,
                     row=name,
                     test_set=test_set,
                     images=own[0]["images"][test_set],
