@@ -2,6 +2,8 @@
 
 import resource
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -45,6 +47,45 @@ def whole(tiles):
 def runner_of(network, kind=TileRunner, **options):
     options = EngineSettings(**options)
     return kind(NetworkPool(network, options), Memory(network, options))
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("memory_mb", [0.5, 64])
+@pytest.mark.parametrize("interpolates", [False, True])
+def test_threads_that_take_a_window_each_stitch_to_the_last_bit_within_the_memory(memory_mb, interpolates):
+    now, most, used, lock = 0, 0, set(), threading.Lock()
+
+    class Slow(Bicubic):
+        def forward(self, x):
+            nonlocal now, most
+            with lock:
+                now += x.shape[0] * x.shape[2] * x.shape[3]
+                most = max(most, now)
+                used.add(threading.get_ident())
+            time.sleep(0.01)
+            assert torch.get_num_threads() == (3 if threading.current_thread() is threading.main_thread() else 1)
+            with lock:
+                now -= x.shape[0] * x.shape[2] * x.shape[3]
+            return super().forward(x)
+
+    x = torch.rand(3, 100, 90)
+    runner = runner_of(OneNetwork(Slow()), memory_mb=memory_mb)
+    tiles = [tile for tile in random_plan(100, 90).tiles if not interpolates or tile.top > 0]
+    expected = Bicubic()(x[None].contiguous(memory_format=torch.channels_last))[0]
+    room, most = runner.memory.batch_pixels(x), 0
+    used.clear()
+    found = runner(x, TilePlan("tiles", tuple(tiles), interpolates))
+    assert torch.equal(found[:, 40:], expected[:, 40:])
+    assert most <= room
+    assert len(used - {threading.get_ident()}) == (0 if memory_mb < 1 else 3)  # which looks for heads itself
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -183,9 +224,7 @@ def test_memory_bounds_tiles_and_batches(supernet):
     assert runner.memory.window_pixels(x, 16) == pytest.approx(50**2, abs=1)
     sizes = []
     run = runner._run
-    runner._run = lambda net, image, tiles: (
-        sizes.append(sum(t.window_height * t.window_width for t in tiles)) or run(net, image, tiles)
-    )
+    runner._run = lambda image, batch: sizes.append(batch.pixels) or run(image, batch)
     runner(x, random_plan(256, 256, max_tile=16))
     assert 50**2 / 2 < max(sizes) <= 50**2
 

@@ -108,14 +108,18 @@ def test_flat_patches_get_the_cheapest_and_textured_ones_the_full_network(supern
     assert report.flops_share == pytest.approx((shares[0] + shares[3]) / 2)
 
 
-def test_the_more_threads_wait_for_a_call_the_fewer_calls_are_planned(supernet, monkeypatch):
-    choice = np.array([[0, 1] * 4, [2, 3] * 4] * 4)
-    counts = []
-    for threads in (1, 10**4):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        plan = DynamicUpscaler(supernet, Profile(64, (0.1, 0.2, 0.3))).plan(choice, torch.empty(3, 512, 512))
-        counts.append(len(plan.tiles))
-    assert counts[0] > counts[1]
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_each_thread_finds_tiles_to_take_and_room_for_them(supernet, monkeypatch, threads):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    lr, settings = torch.empty(3, 512, 512), EngineSettings(memory_mb=60, plan="tiles")
+    upscaler = DynamicUpscaler(supernet, Profile(32, (0.1, 0.2, 0.3)), settings=settings)
+    plan = upscaler.plan(np.full((16, 16), 3), lr)
+    room = upscaler.memory.batch_pixels(lr)
+    largest = max(tile.window_height * tile.window_width for tile in plan.tiles)
+    assert room / threads / 4 < largest <= room / threads
+    assert len(plan.tiles) >= 2 * threads
+    for tile in plan.tiles:
+        assert plan.seconds >= threads * upscaler.costs.tiles[3](tile.window_height * tile.window_width)
 
 
 TABLE = tuple(tuple(0.1 * k + 0.01 * k * (4 - m) for m in range(4)) for k in range(1, 5))

@@ -12,6 +12,7 @@ import torch
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_models.inference.curve import Curve
+from wbsr_models.inference.workers import cores
 
 SIDES = (1, 2, 4)  # patches along the side of a window, where all windows have one shape
 
@@ -32,7 +33,8 @@ class CostModel:
 
     Args:
         dense: of calls on one large image.
-        tiles: of calls on the window of a tile.
+        tiles: of calls on the window of a tile, where as many threads as there are take one each: of the seconds that a
+            thread is busy, its share.
         windows: of calls on batches of windows of one shape, by the patches along a window's side.
         captured: for each subnet the LR pixels up to which batches of windows are faster as graphs, 0 for never.
         batch_pixels: LR pixels of the largest batch that is known to be worth it.
@@ -82,15 +84,18 @@ class CostModel:
 def costs_by_work(network: DynamicNetwork, device: torch.device) -> CostModel:
     """By arithmetic: the subnets' work (`wbsr_arch.cost`), and the operators that each call starts."""
     if device.type == "cuda":
-        operator, rate, large = _GPU_OPERATOR, _GPU_RATE, 1.0
+        alone = together = _GPU_OPERATOR
+        rate, large = _GPU_RATE, 1.0
     else:
         threads = torch.get_num_threads()
-        operator = _CPU_OPERATOR if threads == 1 else _SHARED_OPERATOR
+        alone = _CPU_OPERATOR / cores(device)
+        together = _CPU_OPERATOR if threads == 1 else _SHARED_OPERATOR
         rate, large = _CPU_RATE * threads, _OUT_OF_CACHE
-    calls = [operator * count for count in network.calls.values()]
     pixels = [work / REFERENCE_PATCH**2 / rate for work in network.work.values()]
 
-    def curves(factor: float) -> Curves:
+    def curves(operator: float, factor: float) -> Curves:
+        calls = (operator * count for count in network.calls.values())
         return tuple(Curve.line(call, factor * pixel) for call, pixel in zip(calls, pixels, strict=True))
 
-    return CostModel(curves(large), curves(1.0), dict.fromkeys(SIDES, curves(large)), (0.0,) * len(calls))
+    large_ones = curves(together, large)
+    return CostModel(large_ones, curves(alone, 1.0), dict.fromkeys(SIDES, large_ones), (0.0,) * len(pixels))

@@ -22,6 +22,7 @@ class Request:
         width: of the LR image, pixels.
         costs: of network calls.
         max_pixels: LR pixels of the largest batch that fits into the memory, a patch's window at least.
+        threads: that take tiles side by side.
         parts: how much of each subnet's FLOPs is spent how far around a tile; asked for by those who plan tiles alone.
     """
 
@@ -31,6 +32,7 @@ class Request:
     costs: CostModel
     max_pixels: int
     parts: Callable[[], Sequence[Parts]]
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class TilePlanner:
         """The plan of an image."""
         costs, parts = request.costs, request.parts()
         layout = request.height, request.width, self.patch_size, self.settings.halo
+        room = request.max_pixels
+        if request.threads > 1:  # each has its tile in memory, and finds some to take
+            room = min(room, request.height * request.width // 2) // request.threads
         tiles = plan_tiles(
             request.choice,
             *layout,
@@ -78,12 +83,13 @@ class TilePlanner:
             self.settings.max_tile,
             costs.call_pixels,
             parts,
-            request.max_pixels,
+            room,
         )
-        seconds = sum(
+        each = [
             costs.per_call[tile.subnet] + costs.per_pixel[tile.subnet] * tile.computed_area(parts[tile.subnet])
             for tile in tiles
-        )
+        ]
+        seconds = max(sum(each), request.threads * max(each, default=0.0))
         return TilePlan("tiles", tuple(tiles), bool((request.choice == NO_SUBNET).any()), seconds)
 
 

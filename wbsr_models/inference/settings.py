@@ -31,7 +31,7 @@ class EngineSettings:
         precision: number format of the networks: `fp32`, `bf16`, which is fast on CPUs that know it, or `fp16`, on GPUs
             alone.
         memory_mb: MB for batches and result together; by default half of what is free on the device, on a CPU at most
-            384 beside the result.
+            384, or 96 for each thread, beside the result.
         batch_pixels: LR pixels of one batch, halos counted; by default what keeps the device busy.
         canvas_device: where the result lies: `same` as the image, `cpu`, or `auto`: the CPU if the result would take
             more than half of the memory.

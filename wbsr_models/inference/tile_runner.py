@@ -1,19 +1,22 @@
 """Executes plans of tiles: batches by (subnet, window) through the pool's networks, stitched on one canvas.
 
 The image is laid out channels-last once, and windows are cut from it; each output is written to the canvas without its
-halo, so every pixel is written once. Memory is bounded by the batch.
+halo, so every pixel is written once. On a CPU each core takes batches of its own. Memory is bounded by the batches that
+run at a time.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from wbsr_base.devices import keep_freed_blocks
 from wbsr_base.precision import dtype_of
+from wbsr_models.inference import workers
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.planner import TilePlan
 from wbsr_models.inference.pool import NetworkPool
@@ -22,6 +25,19 @@ from wbsr_models.inference.trimming import NO_MARGINS, Margins
 
 # LR pixels of a batch: beyond these a device is busy, and larger batches only leave the cache.
 _BUSY_CPU, _BUSY_GPU = 2**12, 2**20
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Tiles of one subnet whose windows are of one shape."""
+
+    network: nn.Module
+    tiles: Sequence[Tile]
+
+    @property
+    def pixels(self) -> int:
+        """LR pixels of the windows."""
+        return sum(tile.window_height * tile.window_width for tile in self.tiles)
 
 
 class TileRunner:
@@ -51,30 +67,51 @@ class TileRunner:
         canvas: Tensor | None = None
         if plan.interpolates:
             canvas = self.pool.interpolation((lr.cpu() if self.memory.on_cpu(lr) else lr)[None])[0]
-        for tile, output in self.outputs(lr, plan.tiles):
-            if canvas is None:
-                canvas = self.memory.new_canvas(lr, output.shape[0])
-            self._write(canvas, tile, output)
-        if canvas is None:
+        elif plan.tiles:
+            canvas = self.memory.new_canvas(lr, len(lr))
+        else:
             raise ValueError("there is no tile to run: the image is empty")
+        threads = self.threads(lr)
+        image, batches = self._laid_out(lr), self._batches(lr, plan.tiles, threads)
+
+        def upscale(batch: _Batch) -> None:
+            for tile, output in zip(batch.tiles, self._run(image, batch), strict=True):
+                self._write(canvas, tile, output)
+
+        if batches:
+            largest = max(batch.pixels for batch in batches)
+            threads = max(1, min(threads, len(batches), self.memory.batch_pixels(lr) // largest))
+            workers.run(batches, upscale, threads)
         return canvas
+
+    def threads(self, lr: Tensor) -> int:
+        """How many batches of the tiles of an LR image may run at a time."""
+        return 1 if self.pool.settings.capture == "compile" else workers.cores(lr.device)
 
     @torch.no_grad()
     def outputs(self, lr: Tensor, tiles: Sequence[Tile]) -> Iterator[tuple[Tile, Tensor]]:
         """Each tile of an LR image (C, H, W) with the output of its window, (C, scale h, scale w), in any order."""
         if lr.device.type == "cpu":
             keep_freed_blocks()
-        settings, image = self.pool.settings, self._laid_out(lr)
+        image = self._laid_out(lr)
+        for batch in self._batches(lr, tiles):
+            yield from zip(batch.tiles, self._run(image, batch), strict=True)
+
+    def _batches(self, lr: Tensor, tiles: Sequence[Tile], threads: int = 1) -> list[_Batch]:
+        """The tiles as batches of which so many fit into the memory, the dearest first."""
         groups: defaultdict[tuple[int, int, int, Margins], list[Tile]] = defaultdict(list)
         for tile in tiles:
             groups[tile.subnet, tile.window_height, tile.window_width, self._margins(tile)].append(tile)
-        limit = min(settings.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU), self.memory.batch_pixels(lr))
+        busy = self.pool.settings.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
+        limit = min(busy, self.memory.batch_pixels(lr) // threads)
+        batches = []
         for (subnet, height, width, margins), members in groups.items():
             network = self.pool.network(subnet, margins)
             size = max(1, limit // (height * width))
-            for first in range(0, len(members), size):
-                batch = members[first : first + size]
-                yield from zip(batch, self._run(network, image, batch), strict=True)
+            batches += [_Batch(network, members[first : first + size]) for first in range(0, len(members), size)]
+        source = self.pool.source
+        flops = [*(source.flops[subnet] for subnet in source.subnets), 0]  # last: number -1, interpolation
+        return sorted(batches, key=lambda batch: -flops[batch.tiles[0].subnet] * batch.pixels)
 
     def _laid_out(self, lr: Tensor) -> Tensor:
         """(1, C, H, W) as networks read it fastest."""
@@ -84,11 +121,11 @@ class TileRunner:
         """What a network has to know of a tile's margins: nothing, where it is not trimmed."""
         return tile.margins if self.pool.head(tile.subnet).stages else NO_MARGINS
 
-    def _run(self, network: nn.Module, image: Tensor, tiles: Sequence[Tile]) -> Tensor:
-        windows = [image[tile.window] for tile in tiles]
-        batch = (windows[0] if len(windows) == 1 else torch.cat(windows)).contiguous(memory_format=torch.channels_last)
+    def _run(self, image: Tensor, batch: _Batch) -> Tensor:
+        windows = [image[tile.window] for tile in batch.tiles]
+        pixels = (windows[0] if len(windows) == 1 else torch.cat(windows)).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            return self._call(network, batch)
+            return self._call(batch.network, pixels)
 
     def _call(self, network: nn.Module, batch: Tensor) -> Tensor:
         outputs: Tensor = network(batch)

@@ -222,7 +222,7 @@ class DynamicUpscaler:
         """The plan, and the seconds that it and others are predicted to take."""
         height, width = lr.shape[-2:]
         room = self.memory.window_pixels(lr, self.patch_size)
-        request = Request(choice, height, width, self.costs, room, lambda: self._parts(choice))
+        request = Request(choice, height, width, self.costs, room, lambda: self._parts(choice), self.runner.threads(lr))
         return self.planner(request)
 
     def _scored(self, lr: Tensor, patch_size: int, stride: int) -> tuple[Scores, Flat | None]:
