@@ -19,7 +19,6 @@ from wbsr_base.hooks import recorded as hook  # noqa: E402
 from wbsr_base.recorded_step import Rates, RecordedStep  # noqa: E402
 from wbsr_losses import BDLoss, GaussianMixture  # noqa: E402
 from wbsr_models import ClassSRModel, WBSRModel  # noqa: E402
-from wbsr_models.training.recorded import RecordedTrainingStep  # noqa: E402
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SUPERNET = {"type": "Supernet", "backbone": BACKBONE, "widths": [4, 8], "depths": [1, 2]}
@@ -89,10 +88,7 @@ def make(kind, recorder=None, warm_ups=2, **train):
     model = kind(options(kind, **train))
     model.said = []
     if recorder is not None:
-        steps = RecordedStep(model.optimizer_g, model.device, recorder, model.said.append, warm_ups)
-        model.recordings = steps
-        if kind is not SRModel:
-            model.step = RecordedTrainingStep(model.step, steps)
+        model.recordings = RecordedStep(model.optimizer_g, model.device, recorder, model.said.append, warm_ups)
     if isinstance(model.cri_pix, BDLoss):
         model.cri_pix.deferred = True  # as on a GPU
     return model

@@ -7,9 +7,9 @@ replayed, on batches of the same size. What can't be recorded runs as ever, and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -19,7 +19,9 @@ from wbsr_base.recorded_step import RecordedStep
 from wbsr_base.recording import CudaRecorder
 
 Method = Callable[..., Any]
+T = TypeVar("T")
 _MARK = "may_be_recorded"
+_FED = ("lq", "gt", "difficulty")  # attributes of a model that are its batch
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,43 @@ def unrecordable(model: Any) -> str | None:
     return None
 
 
+def take_step(model: Any, key: Hashable, step: Callable[[], T]) -> T:
+    """Take a step on the batch that a model was fed, by its recordings where it has any.
+
+    Args:
+        model: an SRModel or a descendant.
+        key: steps of one key run the same operators, whatever the batch.
+        step: takes it on the `lq` and `gt` of the model, and its `difficulty` if it has one; returns tensors, lists or
+            dictionaries of them.
+
+    Returns:
+        What `step` returns. From recordings its tensors, and those of the batch, are valid until the next step.
+    """
+    recordings: RecordedStep | None = vars(model).get("recordings")
+    if recordings is None:
+        return step()
+    kind, inputs, make = _fed(model)
+
+    def on(*own: Tensor) -> tuple[dict[str, Tensor], T]:
+        batch = make(*own)
+        vars(model).update(batch)
+        return batch, step()
+
+    batch, result = recordings((key, kind), inputs, on)
+    vars(model).update(batch)
+    return result
+
+
+def _fed(model: Any) -> tuple[Hashable, list[Tensor], Callable[..., dict[str, Tensor]]]:
+    """What a recording takes in of the batch that a model was fed, as which kind, and what makes the batch of it."""
+    names = tuple(name for name in _FED if getattr(model, name, None) is not None)
+    return names, [getattr(model, name) for name in names], functools.partial(_named, names)
+
+
+def _named(names: Sequence[str], *tensors: Tensor) -> dict[str, Tensor]:
+    return dict(zip(names, tensors, strict=True))
+
+
 def _preparing(original: Method, stock: type) -> Method:
     @functools.wraps(original)
     def init_training_settings(self: Any) -> None:
@@ -94,19 +133,16 @@ def _preparing(original: Method, stock: type) -> Method:
 def _recorded(original: Method) -> Method:
     @functools.wraps(original)
     def optimize_parameters(self: Any, current_iter: int) -> None:
-        recordings = vars(self).get("recordings")
-        if recordings is None:
+        if vars(self).get("recordings") is None:
             original(self, current_iter)
             return
-        fed = (self.lq, self.gt)
 
-        def step(lq: Tensor, gt: Tensor) -> tuple[Tensor, Any]:
-            self.lq, self.gt, self.output = lq, gt, None  # no graph of the step before, which ran on another stream
+        def step() -> tuple[Tensor, Any]:
+            self.output = None  # no graph of the step before, which ran on another stream
             original(self, current_iter)
             return self.output.detach(), self.log_dict
 
-        self.output, self.log_dict = recordings("step", fed, step)
-        self.lq, self.gt = fed
+        self.output, self.log_dict = take_step(self, "step", step)
 
     return optimize_parameters
 

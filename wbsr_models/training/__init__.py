@@ -2,7 +2,6 @@
 
 step            one training step, from a batch to moved weights
 compute         number format, memory layout, clipping
-recorded        the same, recorded once and replayed
 moving_average  the averaged weights that are tested
 strategy        which subnets a step trains
 weight_penalty  λ‖θ‖² of Eq. 14

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from wbsr_base.basicsr import get_root_logger
-from wbsr_base.hooks.recorded import recorded_step, unrecordable
+from wbsr_base.hooks.recorded import recorded_step, take_step, unrecordable
 from wbsr_base.protocols import NeedsLR
 from wbsr_models.routing.profile import Profile
 from wbsr_models.testing.baselines import without_residual
 from wbsr_models.testing.dynamic_model import DynamicSRModel
 from wbsr_models.training.compute import Compute, compute_options
 from wbsr_models.training.moving_average import MovingAverage
-from wbsr_models.training.recorded import RecordedTrainingStep
 from wbsr_models.training.step import Batch, Losses, Pass, TrainingStep, read_losses
 from wbsr_models.training.weight_penalty import penalty_factor
 
@@ -51,9 +50,8 @@ class TrainedModel(DynamicSRModel):
         self._unlearnt: dict[str, float] = {}  # dB, by image
         self._knows_classes = self.dynamic.test.thresholds is not None
         if self.is_train:
-            self.step = self._as_recorded(
-                TrainingStep(self.net_g, self.optimizer_g, self.compute, penalty, self._moving_average())
-            )
+            self.step = TrainingStep(self.net_g, self.optimizer_g, self.compute, penalty, self._moving_average())
+            self.recordings = recorded_step(self, self.unrecordable()) if self.compute_options.graphs else None
 
     @staticmethod
     def check_training(opt: dict[str, Any]) -> None:
@@ -74,8 +72,13 @@ class TrainedModel(DynamicSRModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch that was fed; it leaves `output`, of its last pass, and `log_dict` on the device."""
         self.iteration = current_iter
-        batch = Batch(self.lq, self.gt, self.difficulty)
-        self.output, self.log_dict = self.step(batch, self.passes(current_iter))
+        passes = self.passes(current_iter)
+
+        def step() -> tuple[Tensor, Losses]:
+            lr = self.lq.contiguous(memory_format=self.compute_options.memory_format)
+            return self.step(Batch(lr, self.gt, self.difficulty), passes)
+
+        self.output, self.log_dict = take_step(self, tuple(each.key for each in passes), step)
 
     def image_losses(self, output: Tensor, batch: Batch) -> Losses:
         """The losses of `pixel_opt` and `perceptual_opt`."""
@@ -111,7 +114,6 @@ class TrainedModel(DynamicSRModel):
         self.lq_path = data["lq_path"][0]
         if self.is_train:
             self._learn_classes(data)
-            self.lq = self.lq.contiguous(memory_format=self.compute_options.memory_format)
             difficulty = data.get("difficulty")
             self.difficulty = None if difficulty is None else difficulty.to(self.device, non_blocking=True)
 
@@ -173,13 +175,6 @@ class TrainedModel(DynamicSRModel):
         if not self._knows_classes and "thresholds" in data and self.profile is not None:
             self.profile = Profile(self.profile.patch_size, tuple(data["thresholds"][0].tolist()))
             self._knows_classes = True
-
-    def _as_recorded(self, step: TrainingStep) -> TrainingStep | RecordedTrainingStep:
-        """The step by recordings, where the options ask for them and nothing is against it."""
-        if not self.compute_options.graphs:
-            return step
-        self.recordings = recorded_step(self, self.unrecordable())
-        return step if self.recordings is None else RecordedTrainingStep(step, self.recordings)
 
     def _moving_average(self) -> MovingAverage | None:
         if not self.ema_decay > 0:
