@@ -110,10 +110,11 @@ def endless(dataset: Any, sampler: Any, workers: int) -> Iterator[Any]:
 
 
 def epochs(loader: Any, sampler: Any) -> Iterator[Any]:
-    """Batches of a loader, one epoch after the other."""
+    """Batches of a loader, one epoch after the other, with their patches."""
     for epoch in itertools.count():
         sampler.set_epoch(epoch)
-        yield from loader
+        for batch in loader:
+            yield batch["lq"], batch["gt"]  # some are cut when they are read
 
 
 def options(target: Target) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -254,7 +254,7 @@ def run_one(path: Path, result: Path, warm_up: int, timed: int) -> None:
     watch, places = Watch(warm_up, timed), set()
     make = Batches.__call__
 
-    def noting(self: Batches, draws: Sequence[Any]) -> dict[str, Any]:
+    def noting(self: Batches, draws: Sequence[Any]) -> MutableMapping[str, Any]:
         places.add(str(self.resident.lr.device))
         return make(self, draws)
 

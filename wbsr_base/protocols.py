@@ -4,6 +4,7 @@ A class takes part by having the methods; it need not name the protocol. Who ask
 
 DrawsItsOrder         a training set brings its own sampler
 BringsItsLoader       a training set makes whole batches itself
+CutsLater             a batch leaves it to a recorded step to cut its patches
 FollowsTraining       a training set learns what the model makes of its patches
 AddsToCheckpoint      a model says more in its network files than weights
 AddsToTrainingState   a model, or a training set, says more in the training state
@@ -17,7 +18,7 @@ ChecksLater           a loss notes what goes wrong, and says so when it is asked
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -74,6 +75,20 @@ class BringsItsLoader(DrawsItsOrder, Protocol):
             device: the one that trains.
         """
         ...
+
+
+@runtime_checkable
+class CutsLater(Protocol):
+    """A batch, a mapping like any other, that cuts its patches when they are first read.
+
+    `hooks/recorded.py` asks for it: a recorded step takes the draws and cuts its own.
+    """
+
+    draws: Tensor | None
+    """What patches are cut by, on the device that trains; None once they are cut."""
+    cut: Callable[[Tensor], dict[str, Tensor]]
+    """Makes `lq`, `gt` and maybe `difficulty` of draws, by the same operators whatever they are. Batches that are cut
+    from the same images have the same function."""
 
 
 @runtime_checkable

@@ -1,14 +1,14 @@
 """What takes the place of a DataLoader where all images are resident: whole batches, on the device that trains.
 
 The draws are those of the sampler. A batch has the keys and values that a DataLoader would put together of the set's
-items, bit for bit; `lq`, `gt` and `difficulty` lie on the device already, so a training never waits for them. BasicSR's
-prefetchers take it as it is; there is nothing left for them to read ahead.
+items, bit for bit; `lq`, `gt` and `difficulty` lie on the device already, so a training never waits for them. Where the
+images do too, patches are cut when somebody reads them: a recorded step takes the draws and cuts its own.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wbsr_data.crop import CropPlan
+from wbsr_data.resident_batch import DrawnBatch
 from wbsr_data.resident_filling import Resident
 from wbsr_data.resident_pixels import Pixels
 from wbsr_data.sampler import Draw, DrawSampler
@@ -56,24 +57,43 @@ class Batches:
     device: torch.device
     normalize: Normalization | None = None
 
-    def __call__(self, draws: Sequence[Draw]) -> dict[str, Any]:
+    def __call__(self, draws: Sequence[Draw]) -> MutableMapping[str, Any]:
         """A batch of n draws: `lq` (n, C, h, w) and `gt` float32, `difficulty` int64 (n,), `thresholds` (n, K-1) on the
-        CPU, and the paths."""
+        CPU, and the paths; a `DrawnBatch` where the images lie on the device that trains."""
         numbers = np.array([draw.candidate for draw in draws], dtype=np.int32)
         crops = self.crops.crops([draw.t for draw in draws], numbers)
         difficulty = self.crops.index.difficulty[numbers]
         lr, hr = self.resident.lr, self.resident.hr
         rows = [*lr.walks(crops, self.patch_size), *hr.walks(crops, self.patch_size), difficulty.astype(np.int64)]
-        packed = self._sent(torch.from_numpy(np.stack(rows)))  # one copy for all that the device has to know
-        walks = packed[:6] if lr.device == self.device else torch.from_numpy(np.stack(rows[:6]))
+        packed = torch.from_numpy(np.stack(rows))
+        on_device = lr.device == self.device
+        if on_device:
+            packed = self._sent(packed)  # one copy for all that the device has to know
         pairs = [self.paths[number] for number in crops.image.tolist()]
-        return {
-            "lq": self._patches(lr, walks[:3]),
-            "gt": self._patches(hr, walks[3:]),
+        entries = {
+            "lq": None,
+            "gt": None,
             "lq_path": [pair["lq_path"] for pair in pairs],
             "gt_path": [pair["gt_path"] for pair in pairs],
             "difficulty": packed[6],
             "thresholds": self.thresholds.expand(len(draws), -1),
+        }
+        return DrawnBatch(entries, packed, self.cut) if on_device else entries | self.cut(packed)
+
+    def cut(self, packed: Tensor) -> dict[str, Tensor]:
+        """Cut the patches of a batch, by the same operators for all of its size.
+
+        Args:
+            packed: int64 (7, n), on the device of the images: walks of LR and of HR (`Pixels.walks`), and classes.
+
+        Returns:
+            `lq`, `gt` and `difficulty`, on the device that trains.
+        """
+        lr, hr = self.resident.lr, self.resident.hr
+        return {
+            "lq": self._patches(lr, packed[:3]),
+            "gt": self._patches(hr, packed[3:6]),
+            "difficulty": self._sent(packed[6]),
         }
 
     def _patches(self, pixels: Pixels, walks: Tensor) -> Tensor:
@@ -81,7 +101,8 @@ class Batches:
         return patches if self.normalize is None else self.normalize(patches)
 
     def _sent(self, tensor: Tensor) -> Tensor:
-        """A tensor on the device that trains; nobody waits for the copy."""
+        """A tensor on the device that trains. Nobody waits for the copy; PyTorch does not use the pinned memory that it
+        reads for another tensor before it is done."""
         if tensor.device == self.device:
             return tensor
         return tensor.pin_memory().to(self.device, non_blocking=True)
@@ -104,7 +125,7 @@ class ResidentLoader:
     def __len__(self) -> int:
         return len(self.sampler) // self.batch_size
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[MutableMapping[str, Any]]:
         draws = iter(self.sampler)
         while len(batch := list(itertools.islice(draws, self.batch_size))) == self.batch_size:
             yield self._batches(batch)

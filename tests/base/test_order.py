@@ -4,6 +4,7 @@ import logging
 import math
 
 import pytest
+import torch
 
 from wbsr import compat
 from wbsr_base.hooks import order
@@ -23,6 +24,7 @@ def build(images, options, monkeypatch):
         train |= {"batch_size_per_gpu": batch, "dataset_enlarge_ratio": ratio}
         opt = {"datasets": {"train": train}, "train": {"total_iter": iterations}}
         opt |= {"num_gpu": 0, "dist": False, "rank": 0, "world_size": 1, "manual_seed": 3} | more
+        run.opt = opt
         return basicsr.train.create_train_val_dataloader(opt, LOGGER)
 
     return run
@@ -86,3 +88,26 @@ def test_a_dataset_with_a_training_sampler_draws_its_own_order(build):
     drawn = [path for batch in loader for path in batch["lq_path"]]
     assert drawn == [loader.dataset.paths[i]["lq_path"] for i in range(9, 1, -1)]
     assert (epochs, iterations) == (math.ceil(4 / 3), 4)
+
+
+@pytest.mark.parametrize("brings", [True, False])
+def test_of_a_loader_that_a_dataset_brings_nothing_is_read_ahead(build, options, brings):
+    """BasicSR's CUDA prefetcher would read its tensors, on a stream of its own."""
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    class Loader(list):
+        dataset = None
+
+    class OwnLoaderDataset(PairedImageDataset):
+        def training_sampler(self, **given):
+            return range(8)
+
+        def training_loader(self, sampler, batch_size, device):
+            return Loader([sampler, batch_size, device]) if brings else None
+
+    DATASET_REGISTRY._obj_map["OwnLoaderDataset"] = OwnLoaderDataset
+    options["datasets"]["train"]["prefetch_mode"] = "cuda"
+    loader, *_ = build(iterations=4, kind="OwnLoaderDataset")
+    assert (loader == [range(8), 4, torch.device("cpu")]) == brings
+    assert build.opt["datasets"]["train"]["prefetch_mode"] == (None if brings else "cuda")

@@ -10,17 +10,18 @@ from wbsr_base.basicsr import BaseModel, SRModel
 from wbsr_base.hooks.waiting import Pending
 
 ITERATIONS = 12
-METHODS = ("reduce_loss_dict", "get_current_log", "model_ema")
+METHODS = (
+    *((BaseModel, name) for name in ("reduce_loss_dict", "get_current_log", "model_ema")),
+    (SRModel, "feed_data"),
+)
 
 
 class Unhooked(SRModel):
     """BasicSR's model with its methods as they stand in BasicSR."""
 
-    feed_data = SRModel.feed_data.__wrapped__
 
-
-for _name in METHODS:
-    _method = getattr(BaseModel, _name)
+for _owner, _name in METHODS:
+    _method = getattr(_owner, _name)
     while hasattr(_method, "__wrapped__"):
         _method = _method.__wrapped__
     setattr(Unhooked, _name, _method)

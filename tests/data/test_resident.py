@@ -1,5 +1,6 @@
 """Images that stay in memory: the batches of a training are those of a plain loader, bit for bit; and what fits."""
 
+import dataclasses
 import logging
 import re
 
@@ -11,6 +12,8 @@ from torch.utils.data import DataLoader
 from wbsr_base.hooks.order import own_loader
 from wbsr_data import Crop, Crops, DDAPairedImageDataset, HESPairedImageDataset
 from wbsr_data import resident_filling as filling
+from wbsr_data.resident_batch import DrawnBatch
+from wbsr_data.resident_loader import Batches
 from wbsr_data.resident_options import ResidentOptions
 from wbsr_data.resident_pixels import Pixels
 
@@ -197,6 +200,62 @@ def test_basicsrs_prefetchers_take_it(images, options, prefetcher, monkeypatch):
         feeding.reset()
         while (batch := feeding.next()) is not None:
             assert torch.equal(batch["gt"], next(expected)["gt"])
+
+
+def drawn_batch():
+    """A batch of three draws, and how often it was cut so far."""
+    cuts = []
+
+    def cut(draws):
+        cuts.append(draws)
+        return {"lq": 2 * draws, "gt": 3 * draws, "difficulty": draws}
+
+    draws = torch.arange(3)
+    return DrawnBatch({"lq": None, "gt": None, "lq_path": ["a"] * 3, "difficulty": draws}, draws, cut), cuts
+
+
+def test_a_drawn_batch_is_cut_once_and_not_before_its_patches_are_touched():
+    batch, cuts = drawn_batch()
+    assert list(batch) == ["lq", "gt", "lq_path", "difficulty"]
+    assert len(batch) == 4
+    assert "gt" in set(batch)
+    assert batch["lq_path"] == ["a"] * 3
+    assert batch["difficulty"].tolist() == [0, 1, 2]
+    batch["more"] = 1
+    del batch["lq_path"]
+    assert cuts == []
+    assert batch.draws is not None
+    assert batch["gt"].tolist() == [0, 3, 6]
+    assert batch.draws is None
+    assert {**batch, "more": 2}["lq"].tolist() == [0, 2, 4]
+    assert len(cuts) == 1
+
+
+def test_patches_that_replace_those_of_a_drawn_batch_stay():
+    batch, cuts = drawn_batch()
+    batch["lq"] = torch.ones(3)
+    assert batch.draws is None
+    assert batch["gt"].tolist() == [0, 3, 6]
+    assert batch["lq"].tolist() == [1, 1, 1]
+    del batch["gt"]
+    assert "gt" not in batch
+    assert len(cuts) == 1
+
+
+def test_images_on_the_host_make_ready_batches_for_a_gpu(images, options, monkeypatch):
+    dataset = HESPairedImageDataset(options(images, resident="cpu"))
+    sampler = dataset.training_sampler(**PLAN)
+    loader = dataset.training_loader(sampler, 4, CPU)
+    sent = []
+    monkeypatch.setattr(Batches, "_sent", lambda self, tensor: sent.append(tensor.shape) or tensor)
+    assert isinstance(next(iter(loader)), DrawnBatch)
+    assert sent == [(7, 4)]
+    sent.clear()
+    loader._batches = dataclasses.replace(loader._batches, device=torch.device("cuda", 0))
+    batch = next(iter(loader))
+    assert type(batch) is dict
+    assert sent == [(4, 3, 16, 16), (4, 3, 32, 32), (4,)]
+    assert_same(batch, next(batches(HESPairedImageDataset(options(images)), False)))
 
 
 def test_nothing_stays_where_it_is_not_wanted_or_not_worth_it(images, options):

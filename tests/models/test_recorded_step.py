@@ -4,7 +4,11 @@ Recordings are made by `tape.py`, which keeps to the rules of CUDA graphs; marke
 """
 
 import copy
+import gc
+import weakref
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from tape import TapeRecorder
@@ -15,8 +19,10 @@ compat.install()
 
 from wbsr_arch import Subnet  # noqa: E402
 from wbsr_base.basicsr import SRModel  # noqa: E402
+from wbsr_base.hooks import following  # noqa: E402
 from wbsr_base.hooks import recorded as hook  # noqa: E402
 from wbsr_base.recorded_step import Rates, RecordedStep  # noqa: E402
+from wbsr_data import DDAPairedImageDataset, HESPairedImageDataset  # noqa: E402
 from wbsr_losses import BDLoss, GaussianMixture  # noqa: E402
 from wbsr_models import ClassSRModel, WBSRModel  # noqa: E402
 
@@ -189,6 +195,225 @@ def test_a_recorded_step_clips_what_is_unusual_and_leaves_out_what_is_no_number(
     assert recorder.replays >= ITERATIONS / 2
 
 
+class Reading(torch.nn.L1Loss):
+    """A loss that looks at its value."""
+
+    def forward(self, pred, target):
+        loss = super().forward(pred, target)
+        return loss if loss.item() > 0 else 2 * loss
+
+
+class Blind(TapeRecorder):
+    """One that sees nobody wait."""
+
+    def watch(self, function):
+        return function(), None
+
+
+@pytest.fixture
+def resident(tmp_path):
+    """Makes a training set whose images stay on a device, and its loader: `batches` says how to feed them."""
+
+    def make(kind=HESPairedImageDataset, seed=0, deep=False, device="cpu", hes=None, **more):
+        folder, rng = tmp_path / f"images_{seed}", np.random.default_rng(seed)
+        for name, side in (("lr", 24), ("hr", 48)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for number in range(3):
+                pixels = rng.integers(0, 2**16 if deep else 256, (side, side + side // 4, 3))
+                cv2.imwrite(str(folder / name / f"{number}.png"), pixels.astype(np.uint16 if deep else np.uint8))
+        roots = {"dataroot_gt": str(folder / "hr"), "dataroot_lq": str(folder / "lr"), "io_backend": {"type": "disk"}}
+        turns = {"use_hflip": True, "use_rot": True, "hes": {"num_classes": 3, "cache": False, **(hes or {})}}
+        where = {"name": "train", "phase": "train", "resident": device}
+        dataset = kind({"scale": 2, "gt_size": 16, **where, **roots, **turns, **more})
+        sampler = dataset.training_sampler(batches_per_epoch=50, batch_size=4, total_iterations=50)
+        place = torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device)
+        return dataset, dataset.training_loader(sampler, 4, place)
+
+    return make
+
+
+class ByClass(WBSRModel):
+    """A model with a loss that looks at the classes of its patches."""
+
+    def image_losses(self, output, batch):
+        errors = (output - batch.hr).abs().mean((1, 2, 3))
+        return {**super().image_losses(output, batch), "l_hard": (errors * batch.difficulty).mean()}
+
+
+NETWORKS[ByClass] = SUPERNET
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "more"),
+    [
+        (WBSRModel, {}, {}),
+        (ByClass, {}, {}),
+        (WBSRModel, {"compute": {"precision": "bf16", "channels_last": True, "clip_norm": 0.05}}, {"deep": True}),
+        (
+            WBSRModel,
+            {"supernet": {"strategy": "sandwich", "distillation": 0.5}},
+            {"mean": [0.4, 0.5, 0.6], "std": [2] * 3},
+        ),
+        (WBSRModel, {"pixel_opt": {"type": "BDLoss"}, "weight_penalty": 1e-3}, {}),
+        (ClassSRModel, {"classsr": {"stage": "joint"}}, {}),
+        (SRModel, {}, {}),
+        (SRModel, {"pixel_opt": {"type": "BDLoss"}}, {"mean": [0.4, 0.5, 0.6], "std": [2] * 3}),
+    ],
+    ids=str,
+)
+def test_a_recorded_step_cuts_its_own_patches_out_of_resident_images(kind, train, more, mixture, resident):
+    if train.get("pixel_opt", {}).get("type") == "BDLoss":
+        train = {**train, "pixel_opt": {**train["pixel_opt"], "mixture": mixture}}
+    recorder = TapeRecorder()
+    found, expected = make(kind, recorder, **train), make(kind, **train)
+    loaders = [iter(resident(**more)[1]) for _ in range(2)]
+    for iteration in range(1, ITERATIONS + 1):
+        drawn, cut = next(loaders[0]), dict(next(loaders[1]))
+        step(found, iteration, data=drawn)
+        step(expected, iteration, data=cut)
+        assert drawn.draws is not None  # nobody cut it beside the step
+        assert_same(found, expected)
+        assert torch.equal(found.lq, cut["lq"])
+        assert torch.equal(found.gt, cut["gt"])
+        if iteration % 7 == 0:
+            for model in (found, expected):
+                validate(model)
+    assert found.said == []
+    assert recorder.replays >= ITERATIONS - 2 * len(found.recordings._steps)
+    for tape in recorder.tapes:
+        assert sum(func.overloadpacket.__name__ == "index_select" for func, *_ in tape.operators) >= 2
+
+
+@pytest.mark.parametrize("kind", [WBSRModel, SRModel])
+def test_dda_follows_recorded_steps_on_resident_images(kind, resident):
+    models, loaders = [make(kind, TapeRecorder()), make(kind)], []
+    for model in models:
+        dataset, loader = resident(DDAPairedImageDataset, hes={"refresh": 5})
+        following.follow(dataset, model)
+        loaders.append(iter(loader))
+    for iteration in range(1, ITERATIONS + 1):
+        drawn, cut = next(loaders[0]), dict(next(loaders[1]))
+        assert drawn["lq_path"] == cut["lq_path"]
+        for model, data in zip(models, (drawn, cut), strict=True):
+            step(model, iteration, data=data)
+        assert drawn.draws is not None
+        assert_same(*models)
+    one, other = (model.follower.training_extras()["class_losses"] for model in models)
+    assert one == other
+    assert models[0].recordings.recordings > 0
+
+
+def brighter(kind, when):
+    """A model that changes its LR patches: in the batch, when it has been fed them, or right before the step."""
+
+    class Brighter(kind):
+        def feed_data(self, data):
+            if when == "batch":
+                data["lq"] = data["lq"] + 0.25
+            super().feed_data(data)
+            if when == "fed":
+                self.lq = self.lq + 0.25
+
+        def optimize_parameters(self, current_iter):
+            if when == "step":
+                self.lq = self.lq + 0.25
+            super().optimize_parameters(current_iter)
+
+    Brighter.__name__ = kind.__name__
+    NETWORKS[Brighter] = NETWORKS[kind]
+    return Brighter
+
+
+@pytest.mark.parametrize("when", ["batch", "fed", "step"])
+def test_patches_that_a_model_changes_are_those_that_its_step_takes(when, resident):
+    kind = brighter(WBSRModel, when)
+    recorder = TapeRecorder()
+    models = [make(kind, recorder), make(kind)]
+    loaders = [iter(resident()[1]) for _ in models]
+    for iteration in range(1, 15):
+        drawn, cut = next(loaders[0]), dict(next(loaders[1]))
+        plain = cut["lq"].clone()
+        step(models[0], iteration, data=drawn)
+        step(models[1], iteration, data=cut)
+        assert_same(*models)
+        assert torch.equal(models[0].lq, plain + 0.25)
+    assert recorder.replays > 0
+
+
+@pytest.mark.parametrize("key", ["lq", "gt"])
+def test_a_batch_that_somebody_reads_after_it_was_fed_is_trained_on_all_the_same(key, resident):
+    models = [make(SRModel, TapeRecorder()), make(SRModel)]
+    loaders = [iter(resident()[1]) for _ in models]
+    for iteration in range(1, 9):
+        for model, loader in zip(models, loaders, strict=True):
+            model.update_learning_rate(iteration)
+            model.feed_data(data := next(loader))
+            assert data[key].shape[0] == 4
+            model.optimize_parameters(iteration)
+        assert_same(*models)
+
+
+def test_a_model_tests_the_batch_that_it_was_fed_last(resident):
+    """Cut or not, and nothing is left of a batch without HR where there was one before."""
+    model = make(SRModel, TapeRecorder())
+    _, loader = resident()
+    batches = iter(loader)
+    assert not hasattr(model, "gt")
+    step(model, 1, data=next(batches))
+    model.feed_data(data := next(batches))
+    model.test()
+    assert torch.equal(model.get_current_visuals()["lq"], data["lq"])
+    assert torch.equal(model.get_current_visuals()["gt"], data["gt"])
+    del model.lq, model.gt
+    assert not hasattr(model, "gt")
+    with pytest.raises(AttributeError, match="SRModel has no lq: no batch that has one was fed"):
+        model.test()
+
+
+def test_a_step_takes_the_batch_that_was_fed_last(resident):
+    model, batches = make(SRModel, TapeRecorder()), iter(resident()[1])
+    for iteration in range(1, 7):
+        model.feed_data(next(batches))
+        step(model, iteration, data=(ready := batch(iteration)))
+        assert torch.equal(model.lq, ready["lq"])
+
+
+def test_images_of_another_loader_are_recorded_apart_and_stay_as_long_as_their_recordings(resident):
+    models = [make(SRModel, TapeRecorder()), make(SRModel)]
+    sets = [[resident(seed=seed)[1] for seed in (0, 1)] for _ in models]
+    batches = [[iter(loader) for loader in loaders] for loaders in sets]
+    for iteration in range(1, 13):
+        for model, loaders in zip(models, batches, strict=True):
+            data = next(loaders[iteration % 2])
+            step(model, iteration, data=dict(data) if model is models[1] else data)
+        assert_same(*models)
+    assert models[0].recordings.recordings == 2
+    images = weakref.ref(sets[0][0]._batches)
+    sets.clear()
+    batches.clear()
+    del loaders, data
+    gc.collect()
+    assert images() is not None
+    models[0].recordings.forget()
+    gc.collect()
+    assert images() is None
+
+
+@pytest.mark.parametrize("recorder", [TapeRecorder, Blind], ids=["watching", "blind"])
+@pytest.mark.parametrize("kind", [WBSRModel, SRModel])
+def test_a_step_that_can_not_be_recorded_cuts_its_patches_too(kind, recorder, resident):
+    models = [make(kind, recorder()), make(kind)]
+    loaders = [iter(resident()[1]) for _ in models]
+    for model in models:
+        model.cri_pix = Reading()
+    for iteration in range(1, 13):
+        for model, loader in zip(models, loaders, strict=True):
+            step(model, iteration, data=next(loader))
+        assert_same(*models)
+        assert torch.equal(models[0].gt, models[1].gt)
+    assert len(models[0].said) == 1
+
+
 def test_rates_are_lent_to_optimisers_of_every_kind_while_recording(monkeypatch):
     """PyTorch asks some for `capturable` then; SGD does not know it."""
     monkeypatch.setattr("torch.cuda.is_current_stream_capturing", lambda: True)
@@ -283,14 +508,6 @@ def test_a_resume_in_the_middle_drops_what_was_recorded():
     assert model.recordings.recordings == 0
 
 
-class Reading(torch.nn.L1Loss):
-    """A loss that looks at its value."""
-
-    def forward(self, pred, target):
-        loss = super().forward(pred, target)
-        return loss if loss.item() > 0 else 2 * loss
-
-
 @pytest.mark.parametrize("warm_ups", [1, 2])
 def test_a_step_that_waits_for_the_device_runs_as_ever_and_the_log_says_so_once(warm_ups):
     recorder = TapeRecorder()
@@ -303,13 +520,6 @@ def test_a_step_that_waits_for_the_device_runs_as_ever_and_the_log_says_so_once(
         assert_same(found, expected)
     assert found.said == ["the host waits for the device in a step (_local_scalar_dense): steps run as ever"]
     assert recorder.tapes == []
-
-
-class Blind(TapeRecorder):
-    """One that sees nobody wait."""
-
-    def watch(self, function):
-        return function(), None
 
 
 @pytest.mark.parametrize("kind", [WBSRModel, SRModel])
@@ -466,3 +676,39 @@ def test_a_step_that_reads_a_value_falls_back_on_a_gpu(recorder, monkeypatch):
     (text,) = said
     assert text.startswith("the host waits" if recorder == "watching" else "the step can't be recorded")
     assert all(weight.isfinite().all() for weight in model.net_g.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("kind", "train"),
+    [(WBSRModel, {"compute": {"precision": "bf16", "channels_last": True}}), (SRModel, {})],
+    ids=str,
+)
+def test_cuda_graphs_cut_the_patches_of_their_draws_and_no_step_waits(kind, train, resident):
+    """The host runs ahead of the steps: none may find the draws of a later one."""
+    models, taken = [], []
+    for graphs in (True, False):
+        compute = {**train.get("compute", {}), "graphs": graphs}
+        given = {"optim_g": {"type": "Adam", "lr": 2**-9}, "compute": compute if kind is not SRModel or graphs else {}}
+        torch.manual_seed(0)
+        models.append(kind({**options(kind, **given), "num_gpu": 1}))
+    assert models[0].recordings is not None
+    loaders = [iter(resident(device="cuda")[1]) for _ in models]
+    for model, loader in zip(models, loaders, strict=True):
+        sums = []
+        try:
+            for iteration in range(1, 51):
+                if iteration > 35:  # all kinds of steps are recorded
+                    torch.cuda.set_sync_debug_mode("error")
+                drawn = next(loader)
+                step(model, iteration, data=drawn)
+                assert (drawn.draws is not None) == (model is models[0])
+                sums.append(torch.stack([model.lq.double().sum(), model.gt.double().sum()]))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        taken.append(torch.stack(sums).cpu())
+    assert torch.equal(*taken)
+    found, expected = models
+    assert found.recordings.recordings >= 1
+    for one, other in zip(found.net_g.parameters(), expected.net_g.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)

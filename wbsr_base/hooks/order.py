@@ -39,7 +39,10 @@ def _wrap(original: Callable[..., Loaders]) -> Callable[..., Loaders]:
         check_iterations(opt, loader, epochs, iterations)
         own = own_sampler(opt, loader, iterations)
         if own is not None:
-            loader, sampler = own_loader(opt, loader, own) or _rebuild(opt, loader, own), own
+            brought = own_loader(opt, loader, own)
+            if brought is not None:
+                opt["datasets"]["train"]["prefetch_mode"] = None  # there is nothing to read ahead
+            loader, sampler = brought or _rebuild(opt, loader, own), own
         return loader, sampler, val_loaders, epochs, iterations
 
     return create_train_val_dataloader

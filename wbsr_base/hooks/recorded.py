@@ -2,25 +2,29 @@
 
 `optimize_parameters` is wrapped where it is SRModel's own: its gradients, optimiser and average are recorded once and
 replayed, on batches of the same size. What can't be recorded runs as ever, and the log says why.
+
+A batch that is `CutsLater` is cut within the recording, so `feed_data` keeps it as it is. Whoever reads `lq` or `gt`
+of the model before the step, or changes them, finds them cut, and the step takes those.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from wbsr_base.options import parse
-from wbsr_base.protocols import DrawsAtRandom
+from wbsr_base.protocols import CutsLater, DrawsAtRandom
 from wbsr_base.recorded_step import RecordedStep
 from wbsr_base.recording import CudaRecorder
 
 Method = Callable[..., Any]
 T = TypeVar("T")
 _MARK = "may_be_recorded"
+_UNCUT = "uncut"  # attribute of a model: the batch that its next step cuts
 _FED = ("lq", "gt", "difficulty")  # attributes of a model that are its batch
 
 
@@ -42,6 +46,8 @@ def mend() -> None:
 
     if hasattr(SRModel.optimize_parameters, _MARK):
         return
+    SRModel.lq, SRModel.gt = (_Patches(name, SRModel.feed_data) for name in ("lq", "gt"))
+    SRModel.feed_data = _keeping(SRModel.feed_data)
     SRModel.init_training_settings = _preparing(SRModel.init_training_settings, SRModel)
     SRModel.optimize_parameters = _recorded(SRModel.optimize_parameters)
     BaseModel.resume_training = _forgetting(BaseModel.resume_training)
@@ -110,12 +116,50 @@ def take_step(model: Any, key: Hashable, step: Callable[[], T]) -> T:
 
 def _fed(model: Any) -> tuple[Hashable, list[Tensor], Callable[..., dict[str, Tensor]]]:
     """What a recording takes in of the batch that a model was fed, as which kind, and what makes the batch of it."""
+    uncut = vars(model).get(_UNCUT)
+    if uncut is not None and uncut.draws is not None:
+        del vars(model)[_UNCUT]
+        return uncut.cut, [uncut.draws], uncut.cut  # as the kind it also keeps alive what a recording reads
     names = tuple(name for name in _FED if getattr(model, name, None) is not None)
     return names, [getattr(model, name) for name in names], functools.partial(_named, names)
 
 
 def _named(names: Sequence[str], *tensors: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, tensors, strict=True))
+
+
+class _Patches:
+    """`lq` or `gt` of a model that has none itself: where its batch is uncut, reading cuts it.
+
+    Args:
+        name: which of them.
+        feed: BasicSR's `feed_data`, which sets both.
+    """
+
+    def __init__(self, name: str, feed: Method) -> None:
+        self._name, self._feed = name, feed
+
+    def __get__(self, model: Any, kind: type) -> Any:
+        batch = None if model is None else vars(model).pop(_UNCUT, None)
+        if batch is None:
+            raise AttributeError(f"{kind.__name__} has no {self._name}: no batch that has one was fed")
+        self._feed(model, batch)
+        return vars(model)[self._name]
+
+
+def _keeping(original: Method) -> Method:
+    @functools.wraps(original)
+    def feed_data(self: Any, data: Mapping[str, Any]) -> None:
+        own = vars(self)
+        own.pop(_UNCUT, None)
+        if own.get("recordings") is None or not isinstance(data, CutsLater):
+            original(self, data)
+            return
+        for name in ("lq", "gt"):
+            own.pop(name, None)  # of the batch before
+        own[_UNCUT] = data
+
+    return feed_data
 
 
 def _preparing(original: Method, stock: type) -> Method:
