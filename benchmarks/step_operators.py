@@ -4,16 +4,19 @@
 
 Counted on a CPU, batch 1, without views and what else launches nothing, Adam fused as on a GPU: SRResNet x4, the full
 network and the cheapest subnet under WBSRModel, and the full network under BasicSR's SRModel. The network's part is its
-forward and backward pass alone. Beside it at most 60 are wanted, and no read by the host.
+forward and backward pass alone. Beside it at most 60 are wanted, and no read by the host. The last column is what a
+step launches beside its recording (`compute: {graphs: true}`) where images are resident, from the draws of its batch
+on; a GPU adds the copy of the draws to the device.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from train_speed import make_data, make_up_images
 
 import wbsr.plugin  # noqa: F401  the registries
 from wbsr_arch.subnet import Subnet
 from wbsr_base.basicsr import SRModel
+from wbsr_base.recorded_step import WARM_UPS, RecordedStep
+from wbsr_data import HESPairedImageDataset
 from wbsr_losses import GaussianMixture
 from wbsr_models import WBSRModel
 from wbsr_models.training.moving_average import MovingAverage
@@ -41,7 +47,7 @@ READS = {  # operators and methods by which the host learns a value, or a shape 
 }
 QUIET = {  # views, memory without content, and marks for a profiler: nothing to launch
     *("alias", "as_strided", "detach", "diagonal", "expand", "narrow", "permute", "select", "slice", "split"),
-    *("squeeze", "t", "transpose", "unbind", "unsqueeze", "view", "_reshape_alias", "_unsafe_view"),
+    *("squeeze", "t", "transpose", "unbind", "unsqueeze", "view", "_reshape_alias", "_unsafe_view", "lift_fresh"),
     *("empty", "empty_like", "empty_strided", "new_empty", "_record_function_enter_new", "_record_function_exit"),
 }
 
@@ -143,6 +149,46 @@ def count_step(model: Any, iteration: int) -> tuple[Operators, Methods]:
     return operators, methods
 
 
+class Unseen:
+    """A `Recorder` whose recordings launch nothing that is counted: they do not run."""
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """As it is."""
+        return function()
+
+    def watch(self, function: Callable[[], Any]) -> tuple[Any, None]:
+        """As it is."""
+        return function(), None
+
+    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """Once, for its result."""
+        return lambda: None, function()
+
+
+def count_beside_recording(model: Any, batches: Iterator[Mapping[str, Any]]) -> tuple[Operators, Methods]:
+    """The operators of a step that is replayed, from the draws of its batch on, but for the recording's own."""
+    model.recordings = RecordedStep(model.optimizer_g, model.device, Unseen(), logging.warning)
+    for iteration in range(1, WARM_UPS + 3):
+        with Operators() as operators, Methods() as methods:
+            model.update_learning_rate(iteration)
+            model.feed_data(next(batches))
+            model.optimize_parameters(iteration)
+    return operators, methods
+
+
+def resident_batches(folder: Path, size: int = 1, patch_size: int = 8) -> Iterator[Mapping[str, Any]]:
+    """Batches of made-up images that stay in memory."""
+    if not (folder / "pairs").exists():
+        make_up_images(folder / "images", 2, (96, 96))
+        make_data(folder, folder / "images")
+    roots = {"dataroot_gt": str(folder / "pairs/HR"), "dataroot_lq": str(folder / f"pairs/LRx{SCALE}")}
+    turns = {"use_hflip": True, "use_rot": True, "hes": {"num_classes": 2, "cache": False}}
+    where = {"name": "made up", "phase": "train", "io_backend": {"type": "disk"}, "resident": "cpu", **roots}
+    dataset = HESPairedImageDataset({"scale": SCALE, "gt_size": SCALE * patch_size, **where, **turns})
+    sampler = dataset.training_sampler(batches_per_epoch=100, batch_size=size, total_iterations=100)
+    yield from dataset.training_loader(sampler, size, torch.device("cpu")) or ()
+
+
 def batch(iteration: int, size: int = 1, patch_size: int = 8) -> dict[str, Any]:
     """What a loader would deliver; the sizes change no count."""
     generator = torch.Generator().manual_seed(iteration)
@@ -213,15 +259,16 @@ def main() -> None:
     parser.add_argument("--loss", choices=["BDLoss", "L1Loss"], default="BDLoss")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of WBSRModel")
     arguments = parser.parse_args()
-    sys.stdout.write(f"| step | {' | '.join(PARTS)} | beside the network | reads by the host |\n")
-    sys.stdout.write(f"|---|{'---|' * (len(PARTS) + 2)}\n")
+    beside = ("beside the network", "reads by the host", "beside a recording")
+    sys.stdout.write(f"| step | {' | '.join((*PARTS, *beside))} |\n|---|{'---|' * (len(PARTS) + 3)}\n")
     with tempfile.TemporaryDirectory() as folder:
         for name, model in models(Path(folder), arguments.loss, arguments.precision):
             count_step(model, 1)  # makes the optimiser's state
             operators, methods = count_step(model, 2)
             parts = [operators.of(part) for part in PARTS]
             row = [name, *parts, sum(parts) - parts[0], sum(reads(operators, methods).values())]
-            sys.stdout.write(f"| {' | '.join(map(str, row))} |\n")
+            outside, _ = count_beside_recording(model, resident_batches(Path(folder)))
+            sys.stdout.write(f"| {' | '.join(map(str, [*row, outside.counts.total()]))} |\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,16 @@ from wbsr_models.training.moving_average import MovingAverage
 from wbsr_models.training.step import Batch, Pass, TrainingStep, read_losses
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from step_operators import PARTS, Methods, Operators, count_step, models, reads
+from step_operators import (
+    PARTS,
+    Methods,
+    Operators,
+    count_beside_recording,
+    count_step,
+    models,
+    reads,
+    resident_batches,
+)
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 SUPERNET = {"type": "Supernet", "backbone": BACKBONE, "widths": [4, 8], "depths": [1, 2]}
@@ -303,6 +312,15 @@ def test_a_step_adds_few_operators_to_those_of_the_network_and_reads_nothing(los
         assert operators.counts.total() == sum(parts.values())
         counted.append(name)
     assert counted == ["WBSRModel, w8d2", "WBSRModel, w4d1", "SRModel"]
+
+
+def test_beside_its_recording_a_step_on_resident_images_launches_two_operators(tmp_path):
+    """Draws and learning rate go to where the recording finds them; patches are cut within it."""
+    for name, model in models(tmp_path, "BDLoss", "bf16", small=True):
+        operators, methods = count_beside_recording(model, resident_batches(tmp_path, size=3))
+        assert +operators.counts == {"copy_": 1, "fill_": 1}, name
+        assert reads(operators, methods) == {}, name
+        assert model.recordings.recordings == 1, name
 
 
 def test_weights_that_no_pass_reaches_keep_no_gradient_and_no_momentum(monkeypatch):
