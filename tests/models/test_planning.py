@@ -106,12 +106,31 @@ def test_by_arithmetic_tiles_and_dense_runs_are_compared():
 
 
 def test_what_does_not_fit_is_not_thought_of():
-    plan, why = planned(np.full((10, 12), 3), costs_of(tiles=(9, 9, 9, 9)), max_pixels=5000)
+    plan, why = planned(np.full((10, 12), 3), costs_of(tiles=(9, 9, 9, 9)), max_pixels=5000, halo=16)
     assert plan.kind == "windows"
-    assert "dense" not in why
+    assert "dense" not in why  # no row fits with its halo
+    plan, _ = planned(np.full((10, 12), 3), costs_of(), max_pixels=5000, plan="windows")
     assert max(places.side for places in plan.places) == 2  # 72 x 72 = 5184 pixels don't fit
-    plan, _ = planned(np.full((10, 12), 3), costs_of(tiles=(9, 9, 9, 9)), max_pixels=24**2)
+    plan, _ = planned(np.full((10, 12), 3), costs_of(), max_pixels=24**2, plan="windows")
     assert {places.side for places in plan.places} == {1}
+
+
+@pytest.mark.parametrize(("rows", "bands"), [(160, 1), (159, 2), (88, 2), (87, 3), (9, 160)])
+def test_a_dense_run_that_does_not_fit_is_cut_into_as_few_bands_as_do(rows, bands):
+    costs = CostModel(lines((1, 2, 3, 4), 7.0), *[lines((9, 9, 9, 9))] * 2, (0.0,) * 4)
+    plan, _ = planned(HALF, costs, max_pixels=192 * rows + 100, plan="dense")
+    assert len(plan.tiles) == bands
+    assert [tile.top for tile in plan.tiles] == [0, *(tile.bottom for tile in plan.tiles[:-1])]
+    assert plan.tiles[-1].bottom == 160
+    assert {(tile.subnet, tile.left, tile.right) for tile in plan.tiles} == {(3, 0, 192)}
+    pixels = [tile.window_height * tile.window_width for tile in plan.tiles]
+    assert max(pixels) <= 192 * rows
+    assert plan.seconds == pytest.approx(bands * 7 + 4 * sum(pixels))
+
+
+def test_a_dense_run_of_which_no_row_fits_is_refused():
+    with pytest.raises(ValueError, match="needs room for 9 rows of the LR image, which has 192 columns, but memory_mb"):
+        planned(HALF, costs_of(), max_pixels=9 * 192 - 1, plan="dense")
 
 
 @pytest.mark.parametrize("kind", ["tiles", "windows", "dense"])

@@ -261,8 +261,17 @@ def test_a_dense_plan_is_one_run_by_the_largest_subnet_that_is_needed(supernet):
         assert torch.allclose(sr, supernet(x[None], supernet.subnets[2])[0], atol=1e-6)
     assert report.flops_share_run == pytest.approx(supernet.share(supernet.subnets[2]))
     assert report.flops_share < report.flops_share_run
-    with pytest.raises(ValueError, match="plan dense needs room for the whole LR image of 40 x 44 = 1760 pixels, but"):
-        DynamicUpscaler(supernet, 8, "full", EngineSettings(plan="dense", memory_mb=0.5))(x)
+
+
+def test_a_dense_plan_beyond_the_memory_runs_in_bands_with_halos(supernet):
+    """The full network looks 2 x 2 + 4 pixels far."""
+    x = torch.rand(3, 60, 44)
+    settings = EngineSettings(plan="dense", memory_mb=1, halo=8)
+    upscaler = DynamicUpscaler(supernet, 8, "full", settings)
+    plan = upscaler.plan(upscaler.route(x), x)
+    assert len(plan.tiles) > 1
+    with torch.no_grad():
+        assert torch.allclose(upscaler(x)[0], supernet(x[None])[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [EngineSettings(), EngineSettings(precision="bf16", self_ensemble=True)])

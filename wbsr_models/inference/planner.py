@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from wbsr_models.inference.costs import CostModel
 from wbsr_models.inference.settings import EngineSettings
@@ -96,24 +98,39 @@ class TilePlanner:
 @dataclass(frozen=True)
 class DensePlanner:
     """The whole image as one tile, by the fastest subnet that is at least as large as any patch needs; interpolated if
-    none needs any."""
+    none needs any. Where that does not fit into the memory, in as few bands of rows as do."""
+
+    settings: EngineSettings
 
     def __call__(self, request: Request) -> TilePlan:
         """The plan of an image.
 
         Raises:
-            ValueError: the image does not fit into the memory.
+            ValueError: not even one row with its halo fits into the memory.
         """
-        height, width = request.height, request.width
-        pixels, largest = height * width, int(request.choice.max())
-        if pixels > request.max_pixels:
+        height, width, halo = request.height, request.width, self.settings.halo
+        largest, bands = int(request.choice.max()), self.bands(request)
+        if bands is None:
             raise ValueError(
-                f"plan dense needs room for the whole LR image of {height} x {width} = {pixels} pixels, but "
-                f"memory_mb allows for {request.max_pixels}: raise it, or set plan: tiles"
+                f"plan dense needs room for {2 * halo + 1} rows of the LR image, which has {width} columns, but "
+                f"memory_mb allows for {request.max_pixels} pixels: raise it, or set plan: tiles"
             )
         if largest == NO_SUBNET:
             return TilePlan("dense", (), True)
-        seconds = [float(curve(pixels)) for curve in request.costs.dense]
+
+        def tiles(subnet: int) -> Iterator[Tile]:
+            for top, bottom in pairwise(height * band // bands for band in range(bands + 1)):
+                yield make_tile(subnet, top, bottom, 0, width, halo, height, width)
+
+        pixels = [tile.window_height * width for tile in tiles(largest)]
+        seconds = [float(sum(map(curve, pixels))) for curve in request.costs.dense]
         subnet = min(range(largest, len(seconds)), key=seconds.__getitem__)
-        tile = make_tile(subnet, 0, height, 0, width, 0, height, width)
-        return TilePlan("dense", (tile,), False, seconds[subnet])
+        return TilePlan("dense", tuple(tiles(subnet)), False, seconds[subnet])
+
+    def bands(self, request: Request) -> int | None:
+        """How many bands an image is cut into, 1 if it fits as a whole; None if none fits."""
+        rows = request.max_pixels // request.width
+        if rows >= request.height:
+            return 1
+        own = rows - 2 * self.settings.halo
+        return math.ceil(request.height / own) if own > 0 else None

@@ -32,7 +32,7 @@ class Planner:
 
     def __init__(self, patch_size: int, settings: EngineSettings) -> None:
         self.settings = settings
-        self._dense, self._tiles = DensePlanner(), TilePlanner(patch_size, settings)
+        self._dense, self._tiles = DensePlanner(settings), TilePlanner(patch_size, settings)
         self._windows = WindowPlanner(patch_size, settings)
 
     def __call__(self, request: Request) -> tuple[Plan, Mapping[str, float]]:
@@ -54,7 +54,7 @@ class Planner:
         if self.settings.plan == "dense":
             return [self._dense(request)]
         plans: list[Plan] = []
-        if request.height * request.width <= request.max_pixels:
+        if self._dense.bands(request) is not None:
             plans.append(self._dense(request))
         # arithmetic does not tell how many windows a device does in the time of a few
         if request.costs.measured and (not plans or self._windows.least(request) < _SURELY_FASTER * plans[0].seconds):

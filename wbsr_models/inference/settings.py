@@ -24,14 +24,15 @@ class EngineSettings:
 
     Args:
         plan: `tiles` of neighbouring patches that share a subnet; `windows` of one shape, which take few network calls;
-            `dense`, the whole image in one go by a subnet as large as any patch needs; or `auto`, the one that is
+            `dense`, the whole image in one go, or in bands that fit into the memory, by a subnet as large as any patch
+            needs; or `auto`, the one that is
             predicted to be fastest: no patch gets a smaller subnet than it was routed to under any of them.
         halo: LR pixels of real surroundings that every tile reads.
         max_tile: largest side of a joined tile in LR pixels.
         precision: number format of the networks: `fp32`, `bf16`, which is fast on CPUs that know it, or `fp16`, on GPUs
             alone.
-        memory_mb: MB for batches and result together; by default half of what is free on the device, on a CPU at most
-            384, or 96 for each thread, beside the result.
+        memory_mb: MB for batches and result together; by default half of what is free on the device, on a GPU at
+            most 3,072, on a CPU at most 384, or 96 for each thread, beside the result.
         batch_pixels: LR pixels of one batch, halos counted; by default what keeps the device busy.
         canvas_device: where the result lies: `same` as the image, `cpu`, or `auto`: the CPU if the result would take
             more than half of the memory.
