@@ -153,25 +153,32 @@ def _folders(opt):
 
 
 @functools.cache
-def measured(test_set):
-    result = json.loads((ROOT / "benchmarks" / "results" / "light_x4" / f"{test_set}.json").read_text(encoding="utf-8"))
+def measured(model, test_set):
+    result = json.loads((ROOT / "benchmarks" / "results" / model / f"{test_set}.json").read_text(encoding="utf-8"))
     return {row["name"]: row for row in result["rows"]}
 
 
-def test_the_quality_of_each_subnet_is_the_measured_one():
-    for first, *cells in rows(guide("models")):
-        name = first.partition(",")[0]
-        if name in measured("Set5"):
-            expected = [f"{measured(one)[name]['psnr_y']:.3f}" for one in ("Set5", "Set14")]
-            assert cells[2:] == expected, name
+def rows_of(model, text):
+    """The rows below the one that begins with the model's name, as name and cells."""
+    (table,) = (part for part in text.split("\n\n") if part.startswith(f"| {model} |"))
+    return [(first.strip("*`").partition(",")[0], cells) for first, *cells in rows(table)[1:]]
 
 
-def test_what_each_routing_costs_is_the_measured():
-    for first, *cells in rows(guide("routing")):
-        name, expected = first.strip("*`"), []
-        if name not in measured("Set5") or len(cells) != 6:
-            continue
-        for one in map(measured, ("Set5", "Set14")):
+@pytest.mark.parametrize("model", ["light_x4", "light_x2"])
+def test_the_quality_of_each_subnet_is_the_measured_one(model):
+    found = rows_of(model, guide("models"))
+    assert len(found) == 10
+    for name, cells in found:
+        assert cells[2:] == [f"{measured(model, one)[name]['psnr_y']:.3f}" for one in ("Set5", "Set14")], name
+
+
+@pytest.mark.parametrize("model", ["light_x4", "light_x2"])
+def test_what_each_routing_costs_is_the_measured(model):
+    found = rows_of(model, guide("routing"))
+    assert len(found) == 8
+    for name, cells in found:
+        expected = []
+        for one in (measured(model, test_set) for test_set in ("Set5", "Set14")):
             row, below = one[name], one[name]["psnr_y"] - one["full"]["psnr_y"]
             expected += [f"{100 * row['flops_share']:.1f}", f"{100 * row['flops_share_run']:.1f}", f"{below:.3f}"]
         assert cells == expected, name
