@@ -331,3 +331,51 @@ def test_an_image_that_overflows_in_half_precision_is_upscaled_in_full(supernet,
     caplog.clear()
     assert half(0 * x)[0].isfinite().all()
     assert not caplog.messages
+
+
+class Alone(DynamicUpscaler):
+    """On a device that computes while the host does something else."""
+
+    _works_alone = True
+
+
+def test_an_image_begins_dense_where_the_one_before_ran_so_and_scores_are_read_meanwhile(supernet, monkeypatch):
+    events, run, routed = [], Alone._run, Alone._routed
+    monkeypatch.setattr(Alone, "_run", lambda self, lr, plan: events.append(plan.kind) or run(self, lr, plan))
+    monkeypatch.setattr(Alone, "_routed", lambda self, *given: events.append("routed") or routed(self, *given))
+    hard, flat, other = torch.rand(3, 40, 44), torch.full((3, 40, 44), 0.5), torch.rand(3, 44, 40)
+    upscaler = Alone(supernet, Profile(8, (0.001, 0.02, 0.03)), settings=EngineSettings(plan="dense"))
+    dense = upscaler.routed("full")(hard)[0]
+
+    def upscaled(image):
+        events.clear()
+        sr, report = upscaler(image)
+        return sr, report, list(events)
+
+    assert upscaled(hard)[2] == ["routed", "dense"]
+    sr, report, order = upscaled(hard)
+    assert order == ["dense", "routed"]
+    assert torch.equal(sr, dense)
+    assert (report.choice.max(), report.plan, report.flops_share_run) == (3, "dense", 1.0)
+    sr, report, order = upscaled(flat)  # expected in vain: as good as was asked for, and told so
+    assert order == ["dense", "routed"]
+    assert (report.choice.max(), report.flops_share_run) == (0, 1.0)
+    assert torch.equal(sr, upscaler.routed("full")(flat)[0])
+    sr, report, order = upscaled(hard)
+    assert order == ["routed", "dense"]
+    assert upscaled(other)[2] == ["routed", "dense"]  # of another size
+    assert upscaler.routed("w8d2")._again == {}  # another policy
+    assert DynamicUpscaler(supernet, 8, "full", EngineSettings(plan="dense"))._may_begin_with(None) is False
+
+
+def test_no_image_begins_before_it_was_looked_at_on_a_cpu_or_with_another_plan(supernet):
+    x, settings = torch.rand(3, 40, 44), EngineSettings(plan="dense")
+    for upscaler in (
+        DynamicUpscaler(supernet, 8, "full", settings),
+        Alone(supernet, 8, "full", EngineSettings(plan="tiles")),
+        Alone(supernet, 8, "full", EngineSettings(plan="windows")),
+        Alone(supernet, 8, "w8d1", settings),
+        Alone(supernet, 8, Routing("full", flat=True), settings),
+    ):
+        upscaler(torch.full_like(x, 0.5) if upscaler.policy.flat else x)
+        assert upscaler._again == {}

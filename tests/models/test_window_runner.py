@@ -27,6 +27,7 @@ from wbsr_models.inference.window_planner import WindowPlan, WindowPlanner
 from wbsr_models.inference.window_runner import WindowRunner
 from wbsr_models.inference.windows import Layout
 from wbsr_models.routing import flat as flat_module
+from wbsr_models.routing import look as look_module
 from wbsr_models.routing.edge_table import EdgeTable
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
@@ -329,7 +330,8 @@ def test_with_flat_places_too_an_image_takes_few_operators_whatever_its_size(nin
 @pytest.mark.parametrize("routing", ["paper", "arm", "classsr", "full"])
 @pytest.mark.parametrize(("precision", "waits"), [("fp32", []), ("bf16", ["__bool__"])])
 def test_flat_places_cost_no_wait_of_their_own(monkeypatch, routing, precision, waits):
-    """The scores are read, and in half precision whether the result is finite; the clock waits once more."""
+    """Scores and flat places are sent home together, and in half precision it is read whether the result is finite; the
+    clock waits once more."""
     branches = ClassSR(BACKBONE, [4, 6, 8]).eval().requires_grad_(False)
     table = EdgeTable((0.2,), ((50.0, 50.0, 50.0, 50.0), (20.0, 21.0, 22.0, 29.0)))
     settings = EngineSettings(plan="windows", precision=precision, canvas_device="same")
@@ -341,13 +343,14 @@ def test_flat_places_cost_no_wait_of_their_own(monkeypatch, routing, precision, 
     upscaler(x)
     sent = []
     monkeypatch.setattr(upscaler.memory, "on_cpu", lambda lr: False)  # as on a GPU
-    monkeypatch.setattr(flat_module, "coming", lambda tensor: sent.append(tensor) or (lambda: tensor))
+    for module in (flat_module, look_module):
+        monkeypatch.setattr(module, "coming", lambda tensor: sent.append(tensor) or (lambda: tensor))
     with Reads() as reads:
         sr, report = upscaler(x)
     assert (report.choice == -1).any()
     assert (sr[:, 70:150, 90:] - 1).abs().max() < 1e-6
-    assert [name for name in reads.found if name != "to"] == (["cpu"] if routing != "full" else []) + waits
-    assert len(sent) == 1
+    assert [name for name in reads.found if name != "to"] == waits
+    assert len(sent) == 2
 
 
 def test_trained_further_weights_are_taken_over():

@@ -1,6 +1,7 @@
 """`wbsr options` lists, prints and copies the option files that ship, and writes the schema of our blocks."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_all_are_listed_in_groups_with_what_they_are_about(run):
     names = {f"{group.splitlines()[0]}{line.split()[0]}.yml" for group in groups for line in group.splitlines()[1:]}
     assert names == {path.relative_to(CLONE / "options").as_posix() for path in (CLONE / "options").rglob("*.yml")}
     assert "train/RCAN/\n" in out
-    assert "\n  table1  The paper's Table 1: dynamic inference beside its backbone and its rivals.\n" in out
+    assert re.search(r"\n  table1 +The paper's Table 1: dynamic inference beside its backbone and its rivals\.\n", out)
 
 
 def test_listing_and_printing_are_fast_for_they_import_neither_torch_nor_yaml():

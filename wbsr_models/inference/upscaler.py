@@ -3,7 +3,8 @@
     LR image -> scores (one pooling) -> classes -> subnet per patch -> plan -> batches by (subnet, window) -> canvas
 
 Scores come to the host, where routing and planning are arithmetic on a few hundred numbers, and the plan goes back: so
-an image on a GPU waits once for the device before its networks start, whatever the policy.
+an image on a GPU waits once for the device before its networks start, whatever the policy. Where the image before was
+of its size and ran dense by the full network, it does not wait either: it runs so too, and scores are read meanwhile.
 The output is exactly scale x input for every size, images smaller than a patch included.
 """
 
@@ -30,7 +31,7 @@ from wbsr_models.inference.finite import is_finite
 from wbsr_models.inference.in_time import largest_share
 from wbsr_models.inference.latency import measured_costs
 from wbsr_models.inference.memory import Memory
-from wbsr_models.inference.planner import Request
+from wbsr_models.inference.planner import Request, TilePlan
 from wbsr_models.inference.planning import Plan, Planner
 from wbsr_models.inference.pool import NetworkPool
 from wbsr_models.inference.report import Report
@@ -41,7 +42,8 @@ from wbsr_models.inference.trimming import WHOLE, Parts
 from wbsr_models.inference.window_planner import WindowPlan
 from wbsr_models.inference.window_runner import WindowRunner
 from wbsr_models.routing.choice import Choice, Scores
-from wbsr_models.routing.flat import Flat, mark_flat, spare_flat
+from wbsr_models.routing.flat import spare_flat
+from wbsr_models.routing.look import Look
 from wbsr_models.routing.policies import make_policy, with_budget
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
@@ -86,6 +88,7 @@ class DynamicUpscaler:
         captured = math.inf if self.settings.capture == "graphs" else 0.0
         self.windows = WindowRunner(self.pool, self.memory, Captures([captured] * len(network.subnets)))
         self.planner = Planner(self.patch_size, self.settings)
+        self._again: dict[torch.Size, Plan] = {}  # the plan with which an image of this size begins
         self._known_costs: dict[bool, CostModel] = {}  # by whether they were measured
         self.flops_shares = tuple(network.share(subnet) for subnet in network.subnets)
         self._set_policy(policy)
@@ -154,13 +157,19 @@ class DynamicUpscaler:
             raise ValueError(f"image must be (C, H, W) or (1, C, H, W) and not empty, got {tuple(image.shape)}")
         start = time.perf_counter()
         lr = image.reshape(image.shape[-3:])
-        scores, flat = self._scored(lr, self.patch_size, self.patch_size)
-        choice, plan, why = self._routed(lr, scores)
-        canvas = self._run(lr, plan)
+        look = Look(self.policy, self.network, lr, self.patch_size, self.patch_size)
+        begun = self._again.get(lr.shape)
+        canvas = None if begun is None else self._run(lr, begun)
+        choice, plan, why = self._routed(lr, look.scores)
+        self._again = {lr.shape: plan} if self._may_begin_with(plan) else {}
+        if begun is None or canvas is None:
+            canvas = self._run(lr, plan)
+        else:
+            plan = begun
         if self.settings.precision != "fp32" and not is_finite(canvas):
             canvas = self._in_full_precision()._run(lr, plan)
-        if flat is not None:
-            restore_flat(canvas, lr, flat)
+        if look.flat is not None:
+            restore_flat(canvas, lr, look.flat)
         height, width = lr.shape[-2:]
         run = plan.computed_pixels(self.flops_shares, lambda: self._parts(choice))
         patch = min(self.patch_size, height) * min(self.patch_size, width)
@@ -193,7 +202,7 @@ class DynamicUpscaler:
         """What the patches of an LR image (C, H, W) are routed by, float32 (rows, cols) or (rows, cols, M): see the
         policy. NaN is a flat patch where flat ones are spared."""
         side = patch_size or self.patch_size
-        return self._scored(lr, side, stride or side)[0]
+        return Look(self.policy, self.network, lr, side, stride or side).scores
 
     def plan(self, choice: Choice, lr: Tensor) -> Plan:
         """What a runner is to do with an LR image (C, H, W), each patch by its chosen subnet at least.
@@ -225,11 +234,18 @@ class DynamicUpscaler:
         request = Request(choice, height, width, self.costs, room, lambda: self._parts(choice), self.runner.threads(lr))
         return self.planner(request)
 
-    def _scored(self, lr: Tensor, patch_size: int, stride: int) -> tuple[Scores, Flat | None]:
-        """The scores, and where the image is flat, if flat patches are spared; the device is waited for once."""
-        flat = Flat(lr, patch_size, stride) if self.policy.flat else None
-        scores = self.policy.scores(self.network, lr, patch_size, stride)
-        return (scores if flat is None else mark_flat(scores, flat.patches)), flat
+    def _may_begin_with(self, plan: Plan) -> bool:
+        """Whether the next image of the size may begin with this plan, before it is known what its patches ask for: a
+        dense run by the full network is good enough for all, and a GPU goes on by itself while the host looks."""
+        if not isinstance(plan, TilePlan) or plan.kind != "dense" or self.policy.budget_in_time is not None:
+            return False
+        full = len(self.network.subnets) - 1
+        return self._works_alone and {tile.subnet for tile in plan.tiles} == {full}
+
+    @property
+    def _works_alone(self) -> bool:
+        """Whether the device computes while the host does something else."""
+        return self.device.type == "cuda"
 
     def _routed(self, lr: Tensor, scores: Scores) -> tuple[Choice, Plan, Mapping[str, float]]:
         """The subnets of the patches, and the plan; a budget in time is kept by both together."""
@@ -270,6 +286,7 @@ class DynamicUpscaler:
         return [self.pool.head(m).parts if m in used else WHOLE for m in range(len(self.network.subnets))]
 
     def _set_policy(self, policy: str | Policy) -> None:
+        self._again = {}
         self.policy = make_policy(policy, {}) if isinstance(policy, str) else policy
         by_time = self.policy.cost == "latency"
         self.cost_shares = self.costs.shares(_SHARES_AT[self.device.type]) if by_time else self.flops_shares

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from wbsr_arch.subnet import Subnet
-from wbsr_models.routing.choice import Scores
 from wbsr_models.routing.edge_table import EdgeTable, route_by_edge
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
@@ -45,11 +42,11 @@ class Arm(Policy):
     def needs(self) -> tuple[str, ...]:
         return ("edge_table",)
 
-    def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
+    def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Tensor:
         """Edge scores, (rows, cols)."""
         from wbsr_data.edge import edge_score
 
-        return np.asarray(edge_score(lr, patch_size, stride).cpu().numpy())
+        return edge_score(lr, patch_size, stride)
 
     def chooser(self, subnets: Sequence[Subnet], costs: Sequence[float], profile: Profile) -> Choose:
         self.check_profile(profile)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from wbsr_arch.subnet import Subnet
-from wbsr_models.routing.choice import Scores
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
 
@@ -25,7 +24,7 @@ class Classifier(Policy):
 
     name: ClassVar[str] = "classsr"
 
-    def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
+    def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Tensor:
         """What the classifier says, (rows, cols, M).
 
         Raises:
@@ -50,7 +49,7 @@ def _router(network: DynamicNetwork) -> nn.Module:
     return network.router
 
 
-def ask(router: nn.Module, lr: Tensor, patch_size: int, stride: int) -> Scores:
+def ask(router: nn.Module, lr: Tensor, patch_size: int, stride: int) -> Tensor:
     """What a router says of each patch of an image, asked in batches.
 
     Args:
@@ -61,7 +60,7 @@ def ask(router: nn.Module, lr: Tensor, patch_size: int, stride: int) -> Scores:
             column lies within the image. A side shorter than a patch is one patch.
 
     Returns:
-        float32 (rows, cols, M).
+        float32 (rows, cols, M), on the router's device.
     """
     import torch
 
@@ -73,5 +72,4 @@ def ask(router: nn.Module, lr: Tensor, patch_size: int, stride: int) -> Scores:
     tops, lefts = (torch.split(side.flatten(), _BATCH) for side in torch.meshgrid(rows, cols, indexing="ij"))
     with torch.no_grad():
         parts = [router(cut(lr, y, x, height, width).float()) for y, x in zip(tops, lefts, strict=True)]
-    scores: Scores = torch.cat(parts).reshape(len(rows), len(cols), -1).cpu().numpy()
-    return scores
+    return torch.cat(parts).reshape(len(rows), len(cols), -1)

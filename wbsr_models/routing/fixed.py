@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from wbsr_arch.subnet import Subnet
-from wbsr_models.routing.choice import Scores
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
 
@@ -43,12 +42,14 @@ class Fixed(Policy):
     def mode(self) -> str:
         return self.subnet or self.name
 
-    def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
+    def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Tensor:
         """Zeros, since nothing is looked at."""
+        import torch
+
         from wbsr_data.gradient import patch_positions
 
         rows, cols = (len(patch_positions(length, patch_size, stride)) for length in lr.shape[-2:])
-        return np.zeros((rows, cols), np.float32)
+        return torch.zeros(rows, cols)
 
     def chooser(self, subnets: Sequence[Subnet], costs: Sequence[float], profile: Profile) -> Choose:
         number = len(subnets) - 1 if self.subnet is None else _number(Subnet.parse(self.subnet), subnets)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from wbsr_arch.subnet import Subnet
 from wbsr_models.routing.choice import Choice, Scores
 from wbsr_models.routing.profile import NEEDED, Profile
@@ -66,7 +64,7 @@ class Policy:
         """What one image may take, as a share of the full network's time for it; None where that is not bounded."""
         return None
 
-    def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Scores:
+    def scores(self, network: DynamicNetwork, lr: Tensor, patch_size: int, stride: int) -> Tensor:
         """What the patches of an LR image are chosen by; here their RMS gradient magnitudes.
 
         Args:
@@ -76,11 +74,11 @@ class Policy:
             stride: distance between patches in LR pixels; positions are those of `wbsr_data.patch_positions`.
 
         Returns:
-            float32 (rows, cols), or (rows, cols, M).
+            float32 (rows, cols), or (rows, cols, M), on the device that made them.
         """
         from wbsr_data.gradient import gradient_score
 
-        return np.asarray(gradient_score(lr, patch_size, stride).cpu().numpy())
+        return gradient_score(lr, patch_size, stride)
 
     def chooser(self, subnets: Sequence[Subnet], costs: Sequence[float], profile: Profile) -> Choose:
         """The function from scores to the number of each patch's subnet.
