@@ -331,8 +331,10 @@ def test_trainings_of_several_lengths_run_the_short_ones_first(fake):
         "table2_SRResNet_x4_40.png",
     }
     calls.clear()
-    assert cli.main([*COMMAND, "--iterations", "40"]) == 0
+    assert cli.main([*COMMAND, "--iterations", "40", "40", "--seeds", "0", "0"]) == 0
     assert calls == []
+    page = Path("out/table2/table2.md").read_text(encoding="utf-8")
+    assert "Made by `wbsr tables table2 --preset smoke --iterations 40 40`: 2 of 2 rows are finished." in page
 
 
 def test_gains_over_the_length_are_one_plot(fake):

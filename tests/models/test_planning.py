@@ -115,22 +115,26 @@ def test_what_does_not_fit_is_not_thought_of():
     assert {places.side for places in plan.places} == {1}
 
 
-@pytest.mark.parametrize(("rows", "bands"), [(160, 1), (159, 2), (88, 2), (87, 3), (9, 160)])
-def test_a_dense_run_that_does_not_fit_is_cut_into_as_few_bands_as_do(rows, bands):
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize(("wide", "bands"), [(192, 1), (191, 2), (104, 2), (103, 3), (12, 48)])
+def test_a_dense_run_that_does_not_fit_is_cut_into_as_few_bands_as_do(wide, bands, upright):
     costs = CostModel(lines((1, 2, 3, 4), 7.0), *[lines((9, 9, 9, 9))] * 2, (0.0,) * 4)
-    plan, _ = planned(HALF, costs, max_pixels=192 * rows + 100, plan="dense")
+    choice, size = (HALF.T, (192, 160)) if upright else (HALF, (160, 192))
+    plan, _ = planned(choice, costs, size, max_pixels=160 * wide + 100, plan="dense")
     assert len(plan.tiles) == bands
-    assert [tile.top for tile in plan.tiles] == [0, *(tile.bottom for tile in plan.tiles[:-1])]
-    assert plan.tiles[-1].bottom == 160
-    assert {(tile.subnet, tile.left, tile.right) for tile in plan.tiles} == {(3, 0, 192)}
+    along = [(t.top, t.bottom) if upright else (t.left, t.right) for t in plan.tiles]
+    across = {(t.left, t.right) if upright else (t.top, t.bottom) for t in plan.tiles}
+    assert [first for first, _ in along] == [0, *(last for _, last in along[:-1])]
+    assert (along[-1][1], across) == (192, {(0, 160)})
+    assert {tile.subnet for tile in plan.tiles} == {3}
     pixels = [tile.window_height * tile.window_width for tile in plan.tiles]
-    assert max(pixels) <= 192 * rows
+    assert max(pixels) <= 160 * wide
     assert plan.seconds == pytest.approx(bands * 7 + 4 * sum(pixels))
 
 
-def test_a_dense_run_of_which_no_row_fits_is_refused():
-    with pytest.raises(ValueError, match="needs room for 9 rows of the LR image, which has 192 columns, but memory_mb"):
-        planned(HALF, costs_of(), max_pixels=9 * 192 - 1, plan="dense")
+def test_bands_that_are_halo_for_the_most_are_refused():
+    with pytest.raises(ValueError, match="needs room for 1920 pixels of the LR image of 160 x 192, but memory_mb"):
+        planned(HALF, costs_of(), max_pixels=12 * 160 - 1, plan="dense")
 
 
 @pytest.mark.parametrize("kind", ["tiles", "windows", "dense"])

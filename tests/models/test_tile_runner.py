@@ -58,6 +58,34 @@ def three_threads():
 
 
 @pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_windows_of_one_channel_become_colours_in_every_mode(mode):
+    class Coloured(Nearest):
+        def forward(self, x):
+            return super().forward(torch.cat([x, 2 * x, 3 * x], 1))
+
+    x, network = torch.rand(1, 100, 90), OneNetwork(Coloured())
+    with mode():
+        found = runner_of(network)(x, random_plan(100, 90))
+    assert torch.equal(found, Coloured()(x[None])[0])
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_each_thread_finds_two_batches_which_fit_into_the_memory_together(supernet):
+    x, sizes = torch.rand(3, 96, 96), []
+    plan = TilePlan("tiles", tuple(plan_tiles(np.full((6, 6), 3), 96, 96, 16, 2, COSTS, 16)), False)
+    runner = runner_of(supernet, halo=2)
+    run = runner._run
+    runner._run = lambda image, batch: sizes.append(batch.pixels) or run(image, batch)
+    for memory_mb in (64, runner.memory._beside(x) / MEGABYTE + 1500 * runner.memory._need(x) / MEGABYTE):
+        runner.memory = Memory(supernet, EngineSettings(memory_mb=memory_mb))
+        sizes.clear()
+        runner(x, plan)
+        assert len(sizes) >= 6
+        assert max(sizes) <= runner.memory.batch_pixels(x) // 3
+
+
+@pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("memory_mb", [0.5, 64])
 @pytest.mark.parametrize("interpolates", [False, True])
 def test_threads_that_take_a_window_each_stitch_to_the_last_bit_within_the_memory(memory_mb, interpolates):

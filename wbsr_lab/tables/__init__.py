@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
     preset = recipe.read_preset(arguments.preset, arguments.sets)
     if arguments.seeds:
-        preset = replace(preset, seeds=tuple(arguments.seeds))
+        preset = replace(preset, seeds=tuple(dict.fromkeys(arguments.seeds)))
     found = sets.check(preset, arguments.data)
     if arguments.check_data:
         sys.stdout.write(sets.summary(found, sets.all_sets(preset)))
@@ -78,7 +78,7 @@ def make_jobs(
         Job(row, backbone, scale, length, seed)
         for seed in preset.seeds
         for backbone in backbones or preset.networks
-        for length in sorted(iterations or [preset.iterations[backbone]])
+        for length in sorted({*(iterations or [preset.iterations[backbone]])})
         for scale in scales
         for row in table.rows
         if backbone in row.backbones
@@ -122,7 +122,10 @@ def run(name: str, table: Table, jobs: Sequence[Job], preset: Preset, arguments:
             except RuntimeError as error:
                 failed[job] = str(error)
                 sys.stderr.write(f"wbsr tables: {job} failed: {error}\n")
-    about = [f"Made by `wbsr tables {name} --preset {arguments.preset}`: {len(rows)} of {len(jobs)} rows are finished."]
+    asked = f"{name} --preset {arguments.preset}"
+    if arguments.iterations:
+        asked += f" --iterations {' '.join(map(str, arguments.iterations))}"
+    about = [f"Made by `wbsr tables {asked}`: {len(rows)} of {len(jobs)} rows are finished."]
     about += [f"Failed: {job}: {error}" for job, error in failed.items()]
     over = arguments.over or table.rows[0].name
     about += [f"Gain: PSNR-Y over {over.format(backbone='the plain backbone')}, paired by seed."]

@@ -98,7 +98,7 @@ class TilePlanner:
 @dataclass(frozen=True)
 class DensePlanner:
     """The whole image as one tile, by the fastest subnet that is at least as large as any patch needs; interpolated if
-    none needs any. Where that does not fit into the memory, in as few bands of rows as do."""
+    none needs any. Where that does not fit into the memory, in as few bands across its longer side as do."""
 
     settings: EngineSettings
 
@@ -106,31 +106,37 @@ class DensePlanner:
         """The plan of an image.
 
         Raises:
-            ValueError: not even one row with its halo fits into the memory.
+            ValueError: no band that is wider than its halo fits into the memory.
         """
         height, width, halo = request.height, request.width, self.settings.halo
         largest, bands = int(request.choice.max()), self.bands(request)
         if bands is None:
             raise ValueError(
-                f"plan dense needs room for {2 * halo + 1} rows of the LR image, which has {width} columns, but "
-                f"memory_mb allows for {request.max_pixels} pixels: raise it, or set plan: tiles"
+                f"plan dense needs room for {self._least * min(height, width)} pixels of the LR image of {height} x "
+                f"{width}, but memory_mb allows for {request.max_pixels}: raise it, or set plan: tiles"
             )
         if largest == NO_SUBNET:
             return TilePlan("dense", (), True)
 
         def tiles(subnet: int) -> Iterator[Tile]:
-            for top, bottom in pairwise(height * band // bands for band in range(bands + 1)):
-                yield make_tile(subnet, top, bottom, 0, width, halo, height, width)
+            for first, last in pairwise(max(height, width) * band // bands for band in range(bands + 1)):
+                across = (first, last, 0, width) if height >= width else (0, height, first, last)
+                yield make_tile(subnet, *across, halo, height, width)
 
-        pixels = [tile.window_height * width for tile in tiles(largest)]
+        pixels = [tile.window_height * tile.window_width for tile in tiles(largest)]
         seconds = [float(sum(map(curve, pixels))) for curve in request.costs.dense]
         subnet = min(range(largest, len(seconds)), key=seconds.__getitem__)
         return TilePlan("dense", tuple(tiles(subnet)), False, seconds[subnet])
 
     def bands(self, request: Request) -> int | None:
-        """How many bands an image is cut into, 1 if it fits as a whole; None if none fits."""
-        rows = request.max_pixels // request.width
-        if rows >= request.height:
+        """How many bands an image is cut into, 1 if it fits as a whole; None if none fits that is worth it."""
+        length, across = max(request.height, request.width), min(request.height, request.width)
+        lines = request.max_pixels // across
+        if lines >= length:
             return 1
-        own = rows - 2 * self.settings.halo
-        return math.ceil(request.height / own) if own > 0 else None
+        return math.ceil(length / (lines - 2 * self.settings.halo)) if lines >= self._least else None
+
+    @property
+    def _least(self) -> int:
+        """Lines of the narrowest band: as many of its own as of each halo."""
+        return max(1, self.settings.halo) + 2 * self.settings.halo

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -67,21 +68,23 @@ class TileRunner:
         canvas: Tensor | None = None
         if plan.interpolates:
             canvas = self.pool.interpolation((lr.cpu() if self.memory.on_cpu(lr) else lr)[None])[0]
-        elif plan.tiles:
-            canvas = self.memory.new_canvas(lr, len(lr))
-        else:
-            raise ValueError("there is no tile to run: the image is empty")
-        threads = self.threads(lr)
+        threads, making = self.threads(lr), Lock()
         image, batches = self._laid_out(lr), self._batches(lr, plan.tiles, threads)
 
         def upscale(batch: _Batch) -> None:
-            for tile, output in zip(batch.tiles, self._run(image, batch), strict=True):
+            nonlocal canvas
+            outputs = self._run(image, batch)
+            with making:
+                if canvas is None:
+                    canvas = self.memory.new_canvas(lr, outputs.shape[1])
+            for tile, output in zip(batch.tiles, outputs, strict=True):
                 self._write(canvas, tile, output)
 
         if batches:
             largest = max(batch.pixels for batch in batches)
-            threads = max(1, min(threads, len(batches), self.memory.batch_pixels(lr) // largest))
-            workers.run(batches, upscale, threads)
+            workers.run(batches, upscale, max(1, min(threads, len(batches), self.memory.batch_pixels(lr) // largest)))
+        if canvas is None:
+            raise ValueError("there is no tile to run: the image is empty")
         return canvas
 
     def threads(self, lr: Tensor) -> int:
@@ -98,12 +101,14 @@ class TileRunner:
             yield from zip(batch.tiles, self._run(image, batch), strict=True)
 
     def _batches(self, lr: Tensor, tiles: Sequence[Tile], threads: int = 1) -> list[_Batch]:
-        """The tiles as batches of which so many fit into the memory, the dearest first."""
+        """The tiles as batches of which so many fit into the memory, and each thread finds two, the dearest first."""
         groups: defaultdict[tuple[int, int, int, Margins], list[Tile]] = defaultdict(list)
         for tile in tiles:
             groups[tile.subnet, tile.window_height, tile.window_width, self._margins(tile)].append(tile)
         busy = self.pool.settings.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
         limit = min(busy, self.memory.batch_pixels(lr) // threads)
+        if threads > 1:
+            limit = min(limit, sum(tile.window_height * tile.window_width for tile in tiles) // (2 * threads))
         batches = []
         for (subnet, height, width, margins), members in groups.items():
             network = self.pool.network(subnet, margins)
