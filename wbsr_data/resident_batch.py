@@ -19,7 +19,7 @@ class DrawnBatch(MutableMapping[str, Any]):
     Args:
         entries: all of the batch, in order, with anything in the place of `lq` and `gt`.
         draws: of any shape.
-        cut: makes of `draws`, by the same operators for all batches of a size, at least `lq` and `gt`.
+        cut: makes `lq` and `gt` of `draws`, by the same operators for all batches of a size.
     """
 
     draws: Tensor | None
@@ -44,6 +44,10 @@ class DrawnBatch(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        """As a copy, or in a pickle, it is a plain dictionary: not all images go with it."""
+        return dict, (dict(self),)
 
     def _touch(self, key: str) -> None:
         if key in _PATCHES and self.draws is not None:

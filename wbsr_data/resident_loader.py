@@ -75,26 +75,21 @@ class Batches:
             "gt": None,
             "lq_path": [pair["lq_path"] for pair in pairs],
             "gt_path": [pair["gt_path"] for pair in pairs],
-            "difficulty": packed[6],
+            "difficulty": packed[6] if on_device else self._sent(packed[6]),
             "thresholds": self.thresholds.expand(len(draws), -1),
         }
-        return DrawnBatch(entries, packed, self.cut) if on_device else entries | self.cut(packed)
+        return DrawnBatch(entries, packed[:6], self.cut) if on_device else entries | self.cut(packed[:6])
 
-    def cut(self, packed: Tensor) -> dict[str, Tensor]:
+    def cut(self, walks: Tensor) -> dict[str, Tensor]:
         """Cut the patches of a batch, by the same operators for all of its size.
 
         Args:
-            packed: int64 (7, n), on the device of the images: walks of LR and of HR (`Pixels.walks`), and classes.
+            walks: int64 (6, n), on the device of the images: those of LR and of HR (`Pixels.walks`).
 
         Returns:
-            `lq`, `gt` and `difficulty`, on the device that trains.
+            `lq` and `gt`, on the device that trains.
         """
-        lr, hr = self.resident.lr, self.resident.hr
-        return {
-            "lq": self._patches(lr, packed[:3]),
-            "gt": self._patches(hr, packed[3:6]),
-            "difficulty": self._sent(packed[6]),
-        }
+        return {"lq": self._patches(self.resident.lr, walks[:3]), "gt": self._patches(self.resident.hr, walks[3:])}
 
     def _patches(self, pixels: Pixels, walks: Tensor) -> Tensor:
         patches = pixels.to_float(self._sent(pixels.gather(walks, self.patch_size * pixels.scale)))

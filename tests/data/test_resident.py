@@ -254,7 +254,7 @@ def test_images_on_the_host_make_ready_batches_for_a_gpu(images, options, monkey
     loader._batches = dataclasses.replace(loader._batches, device=torch.device("cuda", 0))
     batch = next(iter(loader))
     assert type(batch) is dict
-    assert sent == [(4, 3, 16, 16), (4, 3, 32, 32), (4,)]
+    assert sent == [(4,), (4, 3, 16, 16), (4, 3, 32, 32)]
     assert_same(batch, next(batches(HESPairedImageDataset(options(images)), False)))
 
 

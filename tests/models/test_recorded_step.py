@@ -5,6 +5,7 @@ Recordings are made by `tape.py`, which keeps to the rules of CUDA graphs; marke
 
 import copy
 import gc
+import pickle
 import weakref
 
 import cv2
@@ -313,6 +314,11 @@ def brighter(kind, when):
             super().feed_data(data)
             if when == "fed":
                 self.lq = self.lq + 0.25
+            if when == "taken from the batch":
+                self.lq = data["lq"] + 0.25
+            if when == "beside the HR patches":
+                self.gt = data["gt"] * 1.0
+                self.lq = self.lq + 0.25
 
         def optimize_parameters(self, current_iter):
             if when == "step":
@@ -324,9 +330,10 @@ def brighter(kind, when):
     return Brighter
 
 
-@pytest.mark.parametrize("when", ["batch", "fed", "step"])
-def test_patches_that_a_model_changes_are_those_that_its_step_takes(when, resident):
-    kind = brighter(WBSRModel, when)
+@pytest.mark.parametrize("when", ["batch", "fed", "step", "taken from the batch", "beside the HR patches"])
+@pytest.mark.parametrize("kind", [WBSRModel, SRModel])
+def test_patches_that_a_model_changes_are_those_that_its_step_takes(kind, when, resident):
+    kind = brighter(kind, when)
     recorder = TapeRecorder()
     models = [make(kind, recorder), make(kind)]
     loaders = [iter(resident()[1]) for _ in models]
@@ -338,6 +345,39 @@ def test_patches_that_a_model_changes_are_those_that_its_step_takes(when, reside
         assert_same(*models)
         assert torch.equal(models[0].lq, plain + 0.25)
     assert recorder.replays > 0
+
+
+@pytest.mark.parametrize("when", ["batch", "fed"])
+def test_classes_that_somebody_changes_are_those_that_the_step_takes(when, resident):
+    recorder = TapeRecorder()
+    models = [make(ByClass, recorder), make(ByClass)]
+    loaders = [iter(resident()[1]) for _ in models]
+    for iteration in range(1, 11):
+        drawn, cut = next(loaders[0]), dict(next(loaders[1]))
+        for model, data in zip(models, (drawn, cut), strict=True):
+            model.update_learning_rate(iteration)
+            if when == "batch":
+                data["difficulty"] = data["difficulty"] + 4
+            model.feed_data(data)
+            if when == "fed":
+                model.difficulty = model.difficulty + 4
+            model.optimize_parameters(iteration)
+        assert_same(*models)
+        assert (models[0].difficulty > 4).all()
+    assert recorder.replays > 0
+
+
+def test_a_copy_of_a_batch_is_a_dictionary_of_its_own(resident):
+    one, other = (next(iter(resident()[1])) for _ in range(2))
+    for copied in (copy.copy(one), copy.deepcopy(other), pickle.loads(pickle.dumps(next(iter(resident()[1]))))):
+        assert type(copied) is dict
+        assert torch.equal(copied["gt"], one["gt"])
+        assert list(copied) == list(one)
+    one["lq"] = torch.zeros(1)
+    assert copy.copy(one)["lq"].shape == (1,)
+    del other["difficulty"]
+    other["lq"] = torch.zeros(1)
+    assert dict(other.items()).keys() == one.keys() - {"difficulty"}
 
 
 @pytest.mark.parametrize("key", ["lq", "gt"])
@@ -364,7 +404,10 @@ def test_a_model_tests_the_batch_that_it_was_fed_last(resident):
     model.test()
     assert torch.equal(model.get_current_visuals()["lq"], data["lq"])
     assert torch.equal(model.get_current_visuals()["gt"], data["gt"])
-    del model.lq, model.gt
+    model.feed_data(next(batches))
+    del model.gt
+    assert hasattr(model, "lq")
+    del model.lq
     assert not hasattr(model, "gt")
     with pytest.raises(AttributeError, match="SRModel has no lq: no batch that has one was fed"):
         model.test()

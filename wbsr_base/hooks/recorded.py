@@ -117,19 +117,25 @@ def take_step(model: Any, key: Hashable, step: Callable[[], T]) -> T:
 def _fed(model: Any) -> tuple[Hashable, list[Tensor], Callable[..., dict[str, Tensor]]]:
     """What a recording takes in of the batch that a model was fed, as which kind, and what makes the batch of it."""
     uncut = vars(model).get(_UNCUT)
-    if uncut is not None and uncut.draws is not None:
-        del vars(model)[_UNCUT]
-        return uncut.cut, [uncut.draws], uncut.cut  # as the kind it also keeps alive what a recording reads
-    names = tuple(name for name in _FED if getattr(model, name, None) is not None)
-    return names, [getattr(model, name) for name in names], functools.partial(_named, names)
+    if uncut is None or uncut.draws is None:
+        names = tuple(name for name in _FED if getattr(model, name, None) is not None)
+        return names, [getattr(model, name) for name in names], functools.partial(_named, names)
+    del vars(model)[_UNCUT]
+    names = tuple(name for name in _FED if vars(model).get(name) is not None)  # but for `lq` and `gt`
+    inputs = [uncut.draws, *(vars(model)[name] for name in names)]
+    return (uncut.cut, names), inputs, functools.partial(_cut, uncut, names)  # the kind keeps alive what is cut from
 
 
 def _named(names: Sequence[str], *tensors: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, tensors, strict=True))
 
 
+def _cut(batch: CutsLater, names: Sequence[str], draws: Tensor, *tensors: Tensor) -> dict[str, Tensor]:
+    return {**batch.cut(draws), **_named(names, *tensors)}
+
+
 class _Patches:
-    """`lq` or `gt` of a model that has none itself: where its batch is uncut, reading cuts it.
+    """`lq` or `gt` of a model: where its batch is uncut, whoever reads, sets or deletes one of them cuts it.
 
     Args:
         name: which of them.
@@ -140,11 +146,25 @@ class _Patches:
         self._name, self._feed = name, feed
 
     def __get__(self, model: Any, kind: type) -> Any:
-        batch = None if model is None else vars(model).pop(_UNCUT, None)
-        if batch is None:
+        own = {} if model is None else vars(model)
+        if self._name not in own and model is not None:
+            self._cut(model)
+        if self._name not in own:
             raise AttributeError(f"{kind.__name__} has no {self._name}: no batch that has one was fed")
-        self._feed(model, batch)
-        return vars(model)[self._name]
+        return own[self._name]
+
+    def __set__(self, model: Any, value: Any) -> None:
+        self._cut(model)
+        vars(model)[self._name] = value
+
+    def __delete__(self, model: Any) -> None:
+        self.__get__(model, type(model))
+        del vars(model)[self._name]
+
+    def _cut(self, model: Any) -> None:
+        batch = vars(model).pop(_UNCUT, None)
+        if batch is not None:
+            self._feed(model, batch)
 
 
 def _keeping(original: Method) -> Method:
