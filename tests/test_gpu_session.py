@@ -179,7 +179,7 @@ def test_a_rehearsal_does_it_all_and_a_second_call_goes_on_where_the_first_was_c
     assert "CUDA graphs need a CUDA device" in speed["rows"][1]["log"][0]
     (row,) = found["inference"]["results"]["rows"]
     assert set(row["milliseconds"]) >= {"stock", "dense", "auto", "windows", "tiles", "ours dense", "patches"}
-    assert set(row["predicted_ms"]) >= {"dense", "windows"}
+    assert "dense" in row["predicted_ms"]  # windows are planned only where they could win
     assert all(0 <= row[plan]["outside"] < 1 for plan in ("auto", "windows"))
     files = list((tmp_path / "out").iterdir())
     assert len(files) <= 8
