@@ -1,7 +1,6 @@
 """Threads that compute side by side do every job once, each alone, and leave torch as it was."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -103,21 +102,27 @@ def test_modes_of_the_caller_hold_in_the_threads():
 
 
 def test_an_interrupt_ends_the_run_once_what_has_begun_is_done():
-    begun, done = [], []
-
-    def work(job):
-        begun.append(job)
-        if job == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.02)
-        done.append(job)
-
-    with pytest.raises(KeyboardInterrupt):
-        workers.run(range(200), work, THREADS)
-    assert sorted(begun) == sorted(done)
-    assert len(done) < 200
-    time.sleep(0.1)
-    assert sorted(begun) == sorted(done)
+    code = """
+import os, signal, time, torch
+from wbsr_models.inference import workers
+signal.signal(signal.SIGINT, signal.default_int_handler)
+torch.set_num_threads(3)
+begun, done = [], []
+def work(job):
+    begun.append(job)
+    if job == 5:
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.02)
+    done.append(job)
+try:
+    workers.run(range(200), work, 3)
+except KeyboardInterrupt:
+    ended = sorted(done)
+    time.sleep(0.2)
+    print(sorted(begun) == sorted(done) == ended, len(done) < 200)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert ran.stdout.strip() == "True True"
 
 
 def test_where_no_further_thread_can_start_jobs_are_done_here(monkeypatch):
