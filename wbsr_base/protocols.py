@@ -87,8 +87,8 @@ class CutsLater(Protocol):
     draws: Tensor | None
     """What patches are cut by, on the device that trains; None once they are cut."""
     cut: Callable[[Tensor], dict[str, Tensor]]
-    """Makes `lq` and `gt` of draws, by the same operators whatever they are. Batches that are cut
-    from the same images have the same function."""
+    """Makes `lq` and `gt` of draws, by the same operators whatever they are. Batches that are cut from the same images
+    have the same function."""
 
 
 @runtime_checkable

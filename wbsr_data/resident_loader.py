@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wbsr_base.devices import sent
 from wbsr_data.crop import CropPlan
 from wbsr_data.resident_batch import DrawnBatch
 from wbsr_data.resident_filling import Resident
@@ -98,9 +99,7 @@ class Batches:
     def _sent(self, tensor: Tensor) -> Tensor:
         """A tensor on the device that trains. Nobody waits for the copy; PyTorch does not use the pinned memory that it
         reads for another tensor before it is done."""
-        if tensor.device == self.device:
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor if tensor.device == self.device else sent(tensor, self.device)
 
 
 class ResidentLoader:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from wbsr_models.inference.costs import CostModel
@@ -24,8 +24,8 @@ class Request:
         width: of the LR image, pixels.
         costs: of network calls.
         max_pixels: LR pixels of the largest batch that fits into the memory, a patch's window at least.
-        threads: that take tiles side by side.
         parts: how much of each subnet's FLOPs is spent how far around a tile; asked for by those who plan tiles alone.
+        threads: that take tiles side by side.
     """
 
     choice: Choice
@@ -117,16 +117,12 @@ class DensePlanner:
             )
         if largest == NO_SUBNET:
             return TilePlan("dense", (), True)
-
-        def tiles(subnet: int) -> Iterator[Tile]:
-            for first, last in pairwise(max(height, width) * band // bands for band in range(bands + 1)):
-                across = (first, last, 0, width) if height >= width else (0, height, first, last)
-                yield make_tile(subnet, *across, halo, height, width)
-
-        pixels = [tile.window_height * tile.window_width for tile in tiles(largest)]
-        seconds = [float(sum(map(curve, pixels))) for curve in request.costs.dense]
+        cuts = pairwise(max(height, width) * band // bands for band in range(bands + 1))
+        places = [(*cut, 0, width) if height >= width else (0, height, *cut) for cut in cuts]
+        tiles = [make_tile(largest, *place, halo, height, width) for place in places]
+        seconds = [float(sum(curve(tile.window_area) for tile in tiles)) for curve in request.costs.dense]
         subnet = min(range(largest, len(seconds)), key=seconds.__getitem__)
-        return TilePlan("dense", tuple(tiles(subnet)), False, seconds[subnet])
+        return TilePlan("dense", tuple(replace(tile, subnet=subnet) for tile in tiles), False, seconds[subnet])
 
     def bands(self, request: Request) -> int | None:
         """How many bands an image is cut into, 1 if it fits as a whole; None if none fits that is worth it."""

@@ -25,8 +25,8 @@ class EngineSettings:
     Args:
         plan: `tiles` of neighbouring patches that share a subnet; `windows` of one shape, which take few network calls;
             `dense`, the whole image in one go, or in bands that fit into the memory, by a subnet as large as any patch
-            needs; or `auto`, the one that is
-            predicted to be fastest: no patch gets a smaller subnet than it was routed to under any of them.
+            needs; or `auto`, the one that is predicted to be fastest: no patch gets a smaller subnet than it was routed
+            to under any of them.
         halo: LR pixels of real surroundings that every tile reads.
         max_tile: largest side of a joined tile in LR pixels.
         precision: number format of the networks: `fp32`, `bf16`, which is fast on CPUs that know it, or `fp16`, on GPUs

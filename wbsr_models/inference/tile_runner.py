@@ -38,7 +38,7 @@ class _Batch:
     @property
     def pixels(self) -> int:
         """LR pixels of the windows."""
-        return sum(tile.window_height * tile.window_width for tile in self.tiles)
+        return sum(tile.window_area for tile in self.tiles)
 
 
 class TileRunner:
@@ -108,7 +108,7 @@ class TileRunner:
         busy = self.pool.settings.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
         limit = min(busy, self.memory.batch_pixels(lr) // threads)
         if threads > 1:
-            limit = min(limit, sum(tile.window_height * tile.window_width for tile in tiles) // (2 * threads))
+            limit = min(limit, sum(tile.window_area for tile in tiles) // (2 * threads))
         batches = []
         for (subnet, height, width, margins), members in groups.items():
             network = self.pool.network(subnet, margins)

@@ -48,6 +48,11 @@ class Tile:
     window_height: int
     window_width: int
 
+    @property
+    def window_area(self) -> int:
+        """LR pixels that the network reads."""
+        return self.window_height * self.window_width
+
     def is_whole(self, height: int, width: int) -> bool:
         """Whether it is the whole image of height x width."""
         return (self.top, self.left, self.bottom, self.right) == (0, 0, height, width)

@@ -160,12 +160,11 @@ class DynamicUpscaler:
         look = Look(self.policy, self.network, lr, self.patch_size, self.patch_size)
         begun = self._again.get(lr.shape)
         canvas = None if begun is None else self._run(lr, begun)
-        choice, plan, why = self._routed(lr, look.scores)
-        self._again = {lr.shape: plan} if self._may_begin_with(plan) else {}
-        if begun is None or canvas is None:
+        choice, wanted, why = self._routed(lr, look.scores)
+        self._again = {lr.shape: wanted} if self._may_begin_with(wanted) else {}
+        plan = begun or wanted
+        if canvas is None:
             canvas = self._run(lr, plan)
-        else:
-            plan = begun
         if self.settings.precision != "fp32" and not is_finite(canvas):
             canvas = self._in_full_precision()._run(lr, plan)
         if look.flat is not None:
