@@ -30,6 +30,15 @@ def pytest_configure(config):
         torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def three_threads():
+    """Torch computes with three threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
 def pytest_collection_modifyitems(items):
     if torch.cuda.is_available():
         return

@@ -49,14 +49,6 @@ def runner_of(network, kind=TileRunner, **options):
     return kind(NetworkPool(network, options), Memory(network, options))
 
 
-@pytest.fixture
-def three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_windows_of_one_channel_become_colours_in_every_mode(mode):

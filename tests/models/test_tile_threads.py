@@ -15,13 +15,10 @@ THREADS = 3
 
 
 @pytest.fixture(autouse=True)
-def three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+def pools_of_its_own(three_threads):
     workers._made.cache_clear()
     yield
     workers._made.cache_clear()
-    torch.set_num_threads(before)
 
 
 def test_every_job_is_done_once_by_threads_that_compute_alone():
