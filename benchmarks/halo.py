@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="folder of HR images")
     parser.add_argument("--weights", help="a WBSR checkpoint, or the name of shipped weights")
-    parser.add_argument("--halos", type=int, nargs="+", default=[0, 1, 2, 3, 4, 6, 8], help="LR pixels")
+    parser.add_argument("--halos", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="LR pixels")
     parser.add_argument("--tiles", type=int, nargs="+", default=[32, 96], help="sides of the tiles in LR pixels")
     parser.add_argument("--limit", type=int, default=14, help="images, the first by name")
     options = parser.parse_args()

@@ -51,7 +51,7 @@ from wbsr_data.gradient import gradient_score
 from wbsr_models.checkpoints.loading import load_supernet
 from wbsr_models.inference.ready import ready
 from wbsr_models.inference.report import Report
-from wbsr_models.inference.settings import DEFAULT_HALO, EngineSettings
+from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.upscaler import DynamicUpscaler
 from wbsr_models.routing.equations import route_by_class
 from wbsr_models.routing.profile import Profile
@@ -147,7 +147,7 @@ def _starts(length: int) -> list[int]:
     return sorted({*range(0, max(length - PATCH, 0), STRIDE), max(length - PATCH, 0)})
 
 
-def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int) -> dict[str, Call]:
+def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int | None) -> dict[str, Call]:
     """The runs that no share changes: dense ones, and ours with everything routed to the full network."""
     stock, dense, half = supernet.extract(), ready(supernet.extract()), ready(supernet.extract(), "bf16")
     ours = DynamicUpscaler(supernet, PATCH, "full", EngineSettings(halo=halo))
@@ -297,7 +297,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--weights", type=Path, help="a WBSR checkpoint")
     made.add_argument("--arch", choices=SUPERNETS, default="SRResNet", help="with random weights, if no --weights")
     made.add_argument("--shares", type=float, nargs="+", help="of the full FLOPs (default: 0.5 0.6 0.8)")
-    made.add_argument("--halo", type=int, default=DEFAULT_HALO, help="LR pixels")
+    made.add_argument("--halo", type=int, help="LR pixels (default: the engine's)")
     made.add_argument("--limit", type=int, default=3, help="images")
     made.add_argument("--max-side", type=int, default=10**6, help="LR pixels that images are cut to")
     made.add_argument(

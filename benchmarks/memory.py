@@ -19,7 +19,6 @@ import torch
 from wbsr_arch.supernet import Supernet
 from wbsr_data.gradient import gradient_score
 from wbsr_models import DynamicUpscaler, EngineSettings, Profile
-from wbsr_models.inference.settings import DEFAULT_HALO
 
 PATCH, CLASSES = 32, 10
 
@@ -30,7 +29,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1920, help="LR pixels")
     parser.add_argument("--memory-mb", type=float)
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
-    parser.add_argument("--halo", type=int, default=DEFAULT_HALO, help="LR pixels")
+    parser.add_argument("--halo", type=int, help="LR pixels (default: the engine's)")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     backbone = {"type": "MSRResNet", "num_feat": 64, "num_block": 16, "upscale": 4}

@@ -134,11 +134,12 @@ def expected_psnr(profile: Profile) -> list[float]:
 def _tiles(network: DynamicNetwork) -> str:
     """Whether the full network's tiles can be exact."""
     from wbsr_arch.traits import reach
+    from wbsr_models.inference.tiling import FADE
 
     radius = reach(network.extract(), network.in_channels)
     if radius is None:
         return "approximations with any halo: the network looks everywhere, or farther than it was followed"
-    return f"exact from a halo of {radius} LR pixels on, as far as the full network looks"
+    return f"exact from a halo of {radius + FADE} LR pixels on: {radius} the full network sees, {FADE} it fades over"
 
 
 def _half(network: DynamicNetwork) -> str:

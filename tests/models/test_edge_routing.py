@@ -104,7 +104,8 @@ def test_the_engine_interpolates_what_no_subnet_gets(supernet):
     x[:, :, 24:] = torch.rand(3, 40, 20, generator=torch.Generator().manual_seed(0))
     x[:, :8, 24:32] = 0.5
     table = EdgeTable((0.02,), ((50.0, 50.0, 50.0), (20.0, 21.0, 30.0)))
-    sr, report = DynamicUpscaler(supernet, Profile(8, edge_table=table), Routing("arm", eta=1.0))(x)
+    profile, exact = Profile(8, edge_table=table), EngineSettings(halo=12)
+    sr, report = DynamicUpscaler(supernet, profile, Routing("arm", eta=1.0), exact)(x)
     expected = np.where(edge_score(x, 8).numpy() < 0.02, NO_SUBNET, 1)
     assert np.array_equal(report.choice, expected)
     assert {NO_SUBNET, 1} == set(np.unique(expected))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbsr_models.inference.tiling import Tile, plan_tiles
+from wbsr_models.inference.tiling import FADE, Tile, plan_tiles
 
 COSTS = [1.0, 1.5, 2.5, 6.0]
 
@@ -78,7 +78,7 @@ def test_no_guillotine_partition_is_cheaper_where_less_than_the_window_is_comput
     parts = [{math.inf: 0.2 * m, 0.5: 0.8 - 0.2 * m, 0.0: 0.2} for m in range(4)]
     tiles = plan_tiles(choice, 44, 60, 16, 5, COSTS, 64, parts=parts)
     spent = sum(COSTS[tile.subnet] * tile.computed_area(parts[tile.subnet]) for tile in tiles)
-    within = [{min(margin, 5): share for margin, share in shares.items()} for shares in parts]
+    within = [{min(margin + FADE, 5): share for margin, share in shares.items()} for shares in parts]
     assert spent == pytest.approx(every_guillotine(choice, 0, 3, 0, 4, 16, within, (44, 60)))
     whole = plan_tiles(choice, 44, 60, 16, 5, COSTS, 64)
     assert spent <= sum(COSTS[tile.subnet] * tile.computed_area(parts[tile.subnet]) for tile in whole) + 1e-9
@@ -93,9 +93,10 @@ def test_a_thinner_halo_in_most_layers_joins_less():
 
 def test_a_tile_knows_its_margins_and_what_is_computed_of_them():
     tile = Tile(0, 32, 64, 0, 48, 30, 0, 35, 49)
-    assert tile.margins == (2, 1, 0, 1)
+    assert tile.rims == (1, 1, 0, 1)
+    assert tile.margins == (1, 0, 0, 0)
     assert tile.computed_area({math.inf: 1.0}) == tile.window_height * tile.window_width
-    assert tile.computed_area({math.inf: 0.5, 0.5: 0.5}) == pytest.approx((35 * 49 + 33 * 48.5) / 2)
+    assert tile.computed_area({math.inf: 0.5, 0.5: 0.5}) == pytest.approx((35 * 49 + 34.5 * 49) / 2)
 
 
 def test_patches_of_one_subnet_become_one_tile_of_any_rectangle():

@@ -76,7 +76,7 @@ def _key(pool: NetworkPool, device: torch.device, patch_size: int) -> str:
         "format": _FORMAT,
         "weights": {name: list(weight.shape) for name, weight in network.state_dict().items()},
         "flops": {str(subnet): flops for subnet, flops in network.flops.items()},
-        "windows": [patch_size, settings.halo],
+        "windows": [patch_size, settings.window_halo],
         "device": torch.cuda.get_device_name(device) if is_cuda else [platform.node(), platform.processor()],
         "threads": None if is_cuda else torch.get_num_threads(),
         "precision": settings.precision,

@@ -75,7 +75,7 @@ class Memory:
         Raises:
             ValueError: not even one patch with its halo fits.
         """
-        affordable, halo = self.batch_pixels(lr), self._settings.halo
+        affordable, halo = self.batch_pixels(lr), self._settings.window_halo
         one_patch = math.prod(min(side, patch_size + 2 * halo) for side in lr.shape[1:])
         if affordable < one_patch:
             least = self._beside(lr) + one_patch * self._need(lr)

@@ -74,7 +74,7 @@ class TilePlanner:
     def __call__(self, request: Request) -> TilePlan:
         """The plan of an image."""
         costs, parts = request.costs, request.parts()
-        layout = request.height, request.width, self.patch_size, self.settings.halo
+        layout = request.height, request.width, self.patch_size, self.settings.tile_halo
         room = request.max_pixels
         if request.threads > 1:  # each has its tile in memory, and finds some to take
             room = min(room, request.height * request.width // 2) // request.threads
@@ -108,7 +108,7 @@ class DensePlanner:
         Raises:
             ValueError: no band that is wider than its halo fits into the memory.
         """
-        height, width, halo = request.height, request.width, self.settings.halo
+        height, width, halo = request.height, request.width, self.settings.tile_halo
         largest, bands = int(request.choice.max()), self.bands(request)
         if bands is None:
             raise ValueError(
@@ -130,9 +130,9 @@ class DensePlanner:
         lines = request.max_pixels // across
         if lines >= length:
             return 1
-        return math.ceil(length / (lines - 2 * self.settings.halo)) if lines >= self._least else None
+        return math.ceil(length / (lines - 2 * self.settings.tile_halo)) if lines >= self._least else None
 
     @property
     def _least(self) -> int:
         """Lines of the narrowest band: as many of its own as of each halo."""
-        return max(1, self.settings.halo) + 2 * self.settings.halo
+        return max(1, self.settings.tile_halo) + 2 * self.settings.tile_halo

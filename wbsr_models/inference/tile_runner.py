@@ -1,8 +1,8 @@
 """Executes plans of tiles: batches by (subnet, window) through the pool's networks, stitched on one canvas.
 
 The image is laid out channels-last once, and windows are cut from it; each output is written to the canvas without its
-halo, so every pixel is written once. On a CPU each core takes batches of its own. Memory is bounded by the batches that
-run at a time.
+halo, and when all are there, their rims fade into their neighbours (`seams.py`), from the top of the image on. On a
+CPU each core takes batches of its own. Memory is bounded by the batches that run at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from wbsr_models.inference import workers
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.planner import TilePlan
 from wbsr_models.inference.pool import NetworkPool
+from wbsr_models.inference.seams import Rim, rims
 from wbsr_models.inference.tiling import Tile
 from wbsr_models.inference.trimming import NO_MARGINS, Margins
 
@@ -54,7 +55,7 @@ class TileRunner:
 
     @torch.no_grad()
     def __call__(self, lr: Tensor, plan: TilePlan) -> Tensor:
-        """Run the plan of an LR image (C, H, W): (C, scale H, scale W), each tile's pixels written once.
+        """Run the plan of an LR image (C, H, W): (C, scale H, scale W).
 
         Raises:
             ValueError: there is no tile, and no interpolation.
@@ -70,6 +71,7 @@ class TileRunner:
             canvas = self.pool.interpolation((lr.cpu() if self.memory.on_cpu(lr) else lr)[None])[0]
         threads, making = self.threads(lr), Lock()
         image, batches = self._laid_out(lr), self._batches(lr, plan.tiles, threads)
+        scale, fading = self.pool.source.scale, dict[Tile, list[Rim]]()
 
         def upscale(batch: _Batch) -> None:
             nonlocal canvas
@@ -78,13 +80,17 @@ class TileRunner:
                 if canvas is None:
                     canvas = self.memory.new_canvas(lr, outputs.shape[1])
             for tile, output in zip(batch.tiles, outputs, strict=True):
-                self._write(canvas, tile, output)
+                canvas[tile.target(scale)] = output[tile.inside(scale)]
+                fading[tile] = list(rims(tile, output, scale))
 
         if batches:
             largest = max(batch.pixels for batch in batches)
             workers.run(batches, upscale, max(1, min(threads, len(batches), self.memory.batch_pixels(lr) // largest)))
         if canvas is None:
             raise ValueError("there is no tile to run: the image is empty")
+        for tile in sorted(fading, key=lambda tile: (tile.top, tile.left)):
+            for rim in fading[tile]:
+                rim.fade_into(canvas)
         return canvas
 
     def threads(self, lr: Tensor) -> int:
@@ -135,7 +141,3 @@ class TileRunner:
     def _call(self, network: nn.Module, batch: Tensor) -> Tensor:
         outputs: Tensor = network(batch)
         return outputs
-
-    def _write(self, canvas: Tensor, tile: Tile, output: Tensor) -> None:
-        scale = self.pool.source.scale
-        canvas[tile.target(scale)] = output[tile.inside(scale)]

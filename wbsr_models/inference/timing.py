@@ -65,7 +65,7 @@ def time_calls(
     """
     _logger.info("Timing the subnets on %s, once: the times are kept.", device)
     networks = [pool.network(number) for number in range(len(pool.source.subnets))]
-    shapes = [shape for shape in _shapes(device, patch_size, pool.settings.halo) if shape.pixels <= max_pixels]
+    shapes = [shape for shape in _shapes(device, patch_size, pool.settings.window_halo) if shape.pixels <= max_pixels]
     calls: dict[Shape, tuple[float, ...]] = {}
     graphs: dict[Shape, tuple[float, ...]] = {}
     by_graphs, start = _can_capture(device), time.perf_counter()

@@ -77,7 +77,7 @@ class WindowPlanner:
 
     def __call__(self, request: Request) -> WindowPlan:
         """The plan of an image."""
-        layout = Layout(request.height, request.width, self.patch_size, self.settings.halo)
+        layout = Layout(request.height, request.width, self.patch_size, self.settings.window_halo)
         _, grid, batches = self._of_size(layout, request.costs, request.max_pixels)
         best, squares, runs = math.inf, dict[int, Choice](), dict[int, Ints]()
         for sides in dict.fromkeys((tuple(batches), *((side,) for side in batches))):
@@ -98,7 +98,7 @@ class WindowPlanner:
 
     def least(self, request: Request) -> float:
         """Seconds that windows take at the least, however they lie and are put together; known in no time."""
-        layout = Layout(request.height, request.width, self.patch_size, self.settings.halo)
+        layout = Layout(request.height, request.width, self.patch_size, self.settings.window_halo)
         _, _, batches = self._of_size(layout, request.costs, request.max_pixels)
         per_patch = np.min([of_side.least / side**2 for side, of_side in batches.items()], axis=0)
         pixels = request.height * request.width

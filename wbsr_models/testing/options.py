@@ -1,7 +1,7 @@
 """The block `val:dynamic` of an option file: how validation and tests route and compute, and what they compare.
 
 val:
-  dynamic: {routing: paper, halo: 4, compare: false, save_map: true}
+  dynamic: {routing: paper, compare: false, save_map: true}
 
 Its keys are those of `TestOptions`, of `EngineSettings`, `routing`, and the options of the policies (`Routing`). A list
 as a policy's knob, such as `budget`, makes a test measure the curve, each value from the same weights:
