@@ -89,7 +89,7 @@ def compare_plans(
         """All share networks, times and graphs."""
         upscaler = base.routed(Routing("paper", cost=cost), Profile(32, tuple(cuts[share])))
         upscaler.settings = dataclasses.replace(settings, plan=plan)
-        upscaler.planner = Planner(32, upscaler.settings)
+        upscaler.planner = Planner(32, upscaler.settings, upscaler.network.scale)
         return upscaler
 
     upscalers = {(share, plan): ours(share, plan) for share in cuts for plan in get_args(Literal["auto", "windows"])}

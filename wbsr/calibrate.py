@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wbsr_models.inference.settings import TILE_HALO
+from wbsr_models.inference.settings import WINDOW_HALO
 from wbsr_models.routing.edge_table import BINS, EdgeTable
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="where the checkpoint goes with its table (default: in place)")
     parser.add_argument("--patches", type=int, default=1000, help="measure at most so many (default: %(default)s)")
     parser.add_argument("--images", type=int, default=100, help="take at most so many (default: %(default)s)")
-    parser.add_argument("--halo", type=int, default=TILE_HALO, help="LR pixels around a patch (default: %(default)s)")
+    parser.add_argument("--halo", type=int, default=WINDOW_HALO, help="LR pixels around a patch (default: %(default)s)")
     parser.add_argument(
         "--classes", type=int, default=10, help="K, where the weights have no thresholds (default: %(default)s)"
     )

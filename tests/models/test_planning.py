@@ -36,7 +36,7 @@ def costs_of(dense=(1, 2, 3, 4), tiles=(1, 2, 3, 4), windows=(1, 2, 3, 4), measu
 
 def planned(choice, costs, size=(160, 192), max_pixels=10**9, **options):
     request = Request(np.asarray(choice), *size, costs, max_pixels, lambda: [WHOLE] * 4)
-    return Planner(16, EngineSettings(**options))(request)
+    return Planner(16, EngineSettings(**options), 4)(request)
 
 
 HALF = np.where(np.arange(12) < 6, 0, 3)[None].repeat(10, 0)  # left the cheapest subnet, right the full one
@@ -180,3 +180,14 @@ def test_on_a_cpu_a_dense_run_is_dearer_by_a_pixel_than_tiles(supernet):
     costs = costs_by_work(supernet, torch.device("cpu"))
     assert all(d.per_pixel > t.per_pixel for d, t in zip(costs.dense, costs.tiles, strict=True))
     assert not costs.measured
+
+
+@pytest.mark.parametrize(
+    ("scale", "options", "halo"), [(2, {}, 3), (3, {}, 3), (4, {}, 2), (8, {}, 2), (2, {"halo": 1}, 1)]
+)
+def test_tiles_of_small_scales_read_more_unless_a_halo_is_asked_for(scale, options, halo):
+    settings = EngineSettings(plan="tiles", **options)
+    request = Request(HALF, 160, 192, costs_of(), 10**9, lambda: [WHOLE] * 4)
+    plan, _ = Planner(16, settings, scale)(request)
+    assert max(tile.left - tile.window_left for tile in plan.tiles) == halo
+    assert settings.window_halo == options.get("halo", 4)

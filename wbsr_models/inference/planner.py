@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from wbsr_models.inference.costs import CostModel
-from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.tiling import Tile, make_tile, plan_tiles
 from wbsr_models.inference.trimming import Parts
 from wbsr_models.routing.choice import NO_SUBNET, Choice
@@ -69,12 +68,13 @@ class TilePlanner:
     """Joins neighbouring patches to tiles where one window costs less than its parts (`tiling.py`)."""
 
     patch_size: int
-    settings: EngineSettings
+    halo: int
+    max_tile: int
 
     def __call__(self, request: Request) -> TilePlan:
         """The plan of an image."""
         costs, parts = request.costs, request.parts()
-        layout = request.height, request.width, self.patch_size, self.settings.tile_halo
+        layout = request.height, request.width, self.patch_size, self.halo
         room = request.max_pixels
         if request.threads > 1:  # each has its tile in memory, and finds some to take
             room = min(room, request.height * request.width // 2) // request.threads
@@ -82,7 +82,7 @@ class TilePlanner:
             request.choice,
             *layout,
             costs.per_pixel,
-            self.settings.max_tile,
+            self.max_tile,
             costs.call_pixels,
             parts,
             room,
@@ -100,7 +100,7 @@ class DensePlanner:
     """The whole image as one tile, by the fastest subnet that is at least as large as any patch needs; interpolated if
     none needs any. Where that does not fit into the memory, in as few bands across its longer side as do."""
 
-    settings: EngineSettings
+    halo: int
 
     def __call__(self, request: Request) -> TilePlan:
         """The plan of an image.
@@ -108,7 +108,7 @@ class DensePlanner:
         Raises:
             ValueError: no band that is wider than its halo fits into the memory.
         """
-        height, width, halo = request.height, request.width, self.settings.tile_halo
+        height, width = request.height, request.width
         largest, bands = int(request.choice.max()), self.bands(request)
         if bands is None:
             raise ValueError(
@@ -119,7 +119,7 @@ class DensePlanner:
             return TilePlan("dense", (), True)
         cuts = pairwise(max(height, width) * band // bands for band in range(bands + 1))
         places = [(*cut, 0, width) if height >= width else (0, height, *cut) for cut in cuts]
-        tiles = [make_tile(largest, *place, halo, height, width) for place in places]
+        tiles = [make_tile(largest, *place, self.halo, height, width) for place in places]
         seconds = [float(sum(curve(tile.window_area) for tile in tiles)) for curve in request.costs.dense]
         subnet = min(range(largest, len(seconds)), key=seconds.__getitem__)
         return TilePlan("dense", tuple(replace(tile, subnet=subnet) for tile in tiles), False, seconds[subnet])
@@ -130,9 +130,9 @@ class DensePlanner:
         lines = request.max_pixels // across
         if lines >= length:
             return 1
-        return math.ceil(length / (lines - 2 * self.settings.tile_halo)) if lines >= self._least else None
+        return math.ceil(length / (lines - 2 * self.halo)) if lines >= self._least else None
 
     @property
     def _least(self) -> int:
         """Lines of the narrowest band: as many of its own as of each halo."""
-        return max(1, self.settings.tile_halo) + 2 * self.settings.tile_halo
+        return max(1, self.halo) + 2 * self.halo

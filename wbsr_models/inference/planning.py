@@ -28,11 +28,13 @@ class Planner:
     Args:
         patch_size: LR pixels.
         settings: `plan` says which kind is asked for.
+        scale: of the network.
     """
 
-    def __init__(self, patch_size: int, settings: EngineSettings) -> None:
+    def __init__(self, patch_size: int, settings: EngineSettings, scale: int) -> None:
         self.settings = settings
-        self._dense, self._tiles = DensePlanner(settings), TilePlanner(patch_size, settings)
+        halo = settings.tile_halo(scale)
+        self._dense, self._tiles = DensePlanner(halo), TilePlanner(patch_size, halo, settings.max_tile)
         self._windows = WindowPlanner(patch_size, settings)
 
     def __call__(self, request: Request) -> tuple[Plan, Mapping[str, float]]:

@@ -11,8 +11,9 @@ from typing import Literal, get_args
 
 from wbsr_base.precision import Precision, canonical
 
-# LR pixels; the least whose mean seam lies within 0.02 of 1 on trained weights, see docs/findings
+# LR pixels: the least that cost at most 0.01 dB and leave a mean seam within 0.02 of 1, see docs/findings
 TILE_HALO, WINDOW_HALO = 2, 4
+SMALL_SCALE, SMALL_SCALE_HALO = 3, 3  # around tiles up to this scale
 
 CanvasDevice = Literal["auto", "cpu", "same"]
 PlanKind = Literal["auto", "tiles", "windows", "dense"]
@@ -28,8 +29,8 @@ class EngineSettings:
             `dense`, the whole image in one go, or in bands that fit into the memory, by a subnet as large as any patch
             needs; or `auto`, the one that is predicted to be fastest: no patch gets a smaller subnet than it was routed
             to under any of them.
-        halo: LR pixels of real surroundings that every tile or window reads; by default 2 around tiles, whose borders
-            fade into one another, and 4 around windows, whose borders do not.
+        halo: LR pixels of real surroundings that every tile or window reads; by default 2 around
+            tiles, below x4 3, whose borders fade into one another, and 4 around windows, whose borders do not.
         max_tile: largest side of a joined tile in LR pixels.
         precision: number format of the networks: `fp32`, `bf16`, which is fast on CPUs that know it, or `fp16`, on GPUs
             alone.
@@ -70,10 +71,11 @@ class EngineSettings:
         if self.memory_mb is not None and not (self.memory_mb > 0 and math.isfinite(self.memory_mb)):
             raise ValueError(f"memory_mb must be above 0, got {self.memory_mb}")
 
-    @property
-    def tile_halo(self) -> int:
-        """LR pixels around a tile."""
-        return TILE_HALO if self.halo is None else self.halo
+    def tile_halo(self, scale: int) -> int:
+        """LR pixels around a tile of a network that upscales by `scale`."""
+        if self.halo is not None:
+            return self.halo
+        return SMALL_SCALE_HALO if scale <= SMALL_SCALE else TILE_HALO
 
     @property
     def window_halo(self) -> int:

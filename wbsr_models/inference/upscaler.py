@@ -87,7 +87,7 @@ class DynamicUpscaler:
         self._full_precision: DynamicUpscaler | None = None
         captured = math.inf if self.settings.capture == "graphs" else 0.0
         self.windows = WindowRunner(self.pool, self.memory, Captures([captured] * len(network.subnets)))
-        self.planner = Planner(self.patch_size, self.settings)
+        self.planner = Planner(self.patch_size, self.settings, network.scale)
         self._again: dict[torch.Size, Plan] = {}  # the plan with which an image of this size begins
         self._known_costs: dict[bool, CostModel] = {}  # by whether they were measured
         self.flops_shares = tuple(network.share(subnet) for subnet in network.subnets)

@@ -23,7 +23,7 @@ from wbsr_data.difficulty import classify
 from wbsr_data.difficulty import thresholds as quantiles
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.pool import NetworkPool
-from wbsr_models.inference.settings import TILE_HALO, EngineSettings
+from wbsr_models.inference.settings import WINDOW_HALO, EngineSettings
 from wbsr_models.inference.tile_runner import TileRunner
 from wbsr_models.routing.edge_table import EdgeTable
 from wbsr_models.routing.profile import Profile
@@ -53,7 +53,7 @@ class CalibrationSettings:
 
     patches: int = 1000
     images: int = 100
-    halo: int = TILE_HALO
+    halo: int = WINDOW_HALO
     num_classes: int = 10
     seed: int = 0
     edge_bins: int = 0

@@ -89,7 +89,7 @@ def squared_errors(
 @torch.no_grad()
 def _on_image(runner: TileRunner, lr: Tensor, hr: Tensor, places: Sequence[tuple[int, int]], patch_size: int) -> Errors:
     """Errors on the patches of one image at these rows and columns: (n, 1 + M)."""
-    network, halo = runner.pool.source, runner.pool.settings.tile_halo
+    network, halo = runner.pool.source, runner.pool.settings.window_halo
     numbers = [NO_SUBNET, *range(len(network.subnets))]
     result = np.empty((len(places), len(numbers)))
     for column, number in enumerate(numbers):
