@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from wbsr_models.routing.budget import (
-    allocate,
-    by_own_error,
-    lower_hull,
-    price_over,
-    spend_at,
-    steps_by_class,
-    steps_by_error,
-)
+from wbsr_models.routing.budget import allocate, in_proportion, lower_hull, steps_by_class, steps_by_error
 from wbsr_models.routing.equations import route_by_cost
 
 COSTS = [0.21, 0.25, 0.32, 0.43, 0.51, 0.66, 0.65, 0.77, 1.0]  # SRResNet's, two out of order
@@ -90,52 +82,13 @@ def test_where_there_is_no_error_table_the_order_is_that_of_equation_16():
         assert np.array_equal(spent, expected), alpha
 
 
-def test_a_set_spends_as_if_its_images_were_classes_of_one_image_whose_errors_count_by_its_own():
+def test_a_division_in_proportion_adds_up_and_is_near():
     rng = np.random.default_rng(0)
-    for seed in range(20):
-        errors = np.sort(rng.random((4, 9)))[:, ::-1] * 10 ** rng.uniform(-3, 0, (4, 1))
-        images, budget = rng.integers(0, 60, (5, 4)), float(rng.uniform(COSTS[0], 1))
-        steps, weights = steps_by_error(errors, COSTS), [by_own_error(counts, errors) for counts in images]
-        price = price_over(images, weights, steps, COSTS, budget)
-        found = [spend_at(price, *each, steps, COSTS) for each in zip(images, weights, strict=True)]
-        scaled = np.concatenate([weight * errors for weight in weights])
-        together = allocate(images.ravel(), steps_by_error(scaled, COSTS), COSTS, budget)
-        assert [each.sum(axis=1).tolist() for each in found] == images.tolist()
-        # no allocation is better for whoever pays the price for what it spends more (Lagrange)
-        ours, theirs = (
-            float((n * (scaled + price.worth * np.array(COSTS))).sum()) for n in (np.concatenate(found), together)
-        )
-        assert ours <= theirs + 1e-9 * abs(theirs), seed
-        mean = sum(float((each @ COSTS).sum()) for each in found) / images.sum()
-        assert mean == pytest.approx(budget, abs=1.5 / images.sum()) or price.worth == 0
-
-
-def test_where_images_weigh_alike_each_gives_the_same_share_of_a_class_the_dearer_subnet():
-    steps = steps_by_error([[4.0, 2.0, 1.0]], [0.25, 0.5, 1.0])
-    price = price_over([[1.0]], [1.0], steps, [0.25, 0.5, 1.0], 0.75)
-    assert (price.worth, price.share) == (2.0, 0.5)
-    assert [spend_at(price, [n], 1.0, steps, [0.25, 0.5, 1.0]).tolist() for n in (8, 101)] == [
-        [[0, 4, 4]],
-        [[0, 51, 50]],
-    ]
-
-
-def test_an_image_that_is_nearly_right_already_gets_more_for_the_same_patches():
-    """Half of the squared error is 3 dB, whatever the error is."""
-    errors = [[1.0, 0.5], [100.0, 99.0]]
-    steps, costs = steps_by_error(errors, [0.2, 1.0]), [0.2, 1.0]
-    images = [[10, 0], [10, 10]]
-    weights = [by_own_error(counts, errors) for counts in images]
-    price = price_over(images, weights, steps, costs, 0.5)
-    good, bad = (spend_at(price, *each, steps, costs) for each in zip(images, weights, strict=True))
-    assert good.tolist() == [[0, 10], [0, 0]]
-    assert bad[0].tolist() == [10, 0]
-
-
-def test_a_set_with_more_money_than_there_is_to_gain_spends_what_helps():
-    steps = steps_by_error([[4.0, 2.0, 3.0]], [0.2, 0.5, 1.0])
-    price = price_over([[5], [7]], [1.0, 2.0], steps, [0.2, 0.5, 1.0], 1.0)
-    assert spend_at(price, [5], 1.0, steps, [0.2, 0.5, 1.0]).tolist() == [[0, 5, 0]]
+    whole, counts = rng.integers(1, 500, (6, 4)), rng.integers(0, 40, 6)
+    found = in_proportion(counts, whole)
+    assert (found.sum(axis=1) == counts).all()
+    assert (found >= 0).all()
+    assert np.abs(found - counts[:, None] * whole / whole.sum(axis=1, keepdims=True)).max() <= 1
 
 
 def test_subnets_of_equal_cost_do_no_harm():
@@ -148,5 +101,3 @@ def test_subnets_of_equal_cost_do_no_harm():
 def test_a_budget_below_the_cheapest_subnet_is_refused():
     with pytest.raises(ValueError, match=r"budget must be at least the cheapest subnet's cost of 0.21, got 0.2"):
         allocate([1], steps_by_class(1, COSTS), COSTS, 0.2)
-    with pytest.raises(ValueError, match=r"budget must be at least the cheapest subnet's cost of 0.21, got 0.2"):
-        price_over([[1]], [1.0], steps_by_class(1, COSTS), COSTS, 0.2)

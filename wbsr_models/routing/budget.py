@@ -13,82 +13,64 @@ sorted by the error that they save per cost. Taken in that order they minimise
 budget never has a larger error: at the first step that it affords and the smaller budget does not, it saves at least as
 much as the smaller one can with all that it has left. Subnets off the hull are never used.
 
-Over a set of images the same sweep finds the price at which the set as a whole keeps to its budget: how much error a
-step has to save per cost. Quality is told in dB, as the mean over images, and a small change of an image's squared
-error E_i changes its PSNR in proportion to ΔE_i / E_i. So where the images are known, errors count by what each image
-is left with at best,
-
-    Σ_i Σ_k n_ik·D[k, m_ik] / E_i    with    E_i = Σ_k n_ik·min_m D[k, m]
-
     n_k: patches of class k    C_m: cost of subnet m    D[k, m]: expected squared error    B: budget, a mean cost
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_NO_ERROR = 1e-12  # squared, of an image
 _SLACK = 1e-9  # of a patch, so that a budget which is just one allocation's cost affords it in floating point
 
 
 @dataclass(frozen=True)
 class Step:
-    """Lifts a patch of class `k` (counted from 0) from subnet `old` to subnet `new`, for `cost` more; steps of more
-    `worth` are taken first."""
+    """Lifts a patch of class `k` (counted from 0) from subnet `old` to subnet `new`, for `cost` more."""
 
     k: int
     old: int
     new: int
     cost: float
-    worth: float
-
-
-@dataclass(frozen=True)
-class Price:
-    """At which steps are taken: all of more worth than `worth`, and those of just that worth for this `share` of the
-    patches."""
-
-    worth: float
-    share: float
 
 
 def steps_by_error(errors: ArrayLike, costs: Sequence[float]) -> list[Step]:
-    """Steps in the order of their worth, the error saved per cost.
+    """Steps in the order of error saved per cost.
 
     Args:
         errors: (K, M), D[k, m].
         costs: C_m of each subnet, above 0, in any order.
     """
     table = np.asarray(errors, dtype=np.float64)
-    steps = []
+    ranked = []
     for k, row in enumerate(table):
-        for old, new in pairwise(lower_hull(costs, row)):
+        hull = lower_hull(costs, row)
+        for old, new in pairwise(hull):
             cost = costs[new] - costs[old]
-            steps.append(Step(k, old, new, cost, float(row[old] - row[new]) / cost))
-    return _by_worth(steps)
+            ranked.append((float(row[new] - row[old]) / cost, Step(k, old, new, cost)))
+    return [step for _, step in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def steps_by_class(num_classes: int, costs: Sequence[float]) -> list[Step]:
     """Steps in the order in which a growing α takes them in Eq. 16 (our reading), where there is no error table.
 
-    Class k wants the cost α·k/K, so it goes from one subnet to the next where that is halfway between their costs; a
-    step's worth is 1/α there, over K.
+    Class k wants the cost α·k/K, so it goes from one subnet to the next where that is halfway between their costs.
 
     Args:
         num_classes: K.
         costs: C_m of each subnet, above 0, in any order.
     """
     order = [number for _, number in sorted({cost: m for m, cost in enumerate(costs)}.items())]
-    return _by_worth(
-        Step(k, old, new, costs[new] - costs[old], (k + 1) / ((costs[old] + costs[new]) / 2))
+    ranked = [
+        ((costs[old] + costs[new]) / 2 / (k + 1), Step(k, old, new, costs[new] - costs[old]))
         for k in reversed(range(num_classes))
         for old, new in pairwise(order)
-    )
+    ]
+    return [step for _, step in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def lower_hull(costs: Sequence[float], errors: Sequence[float] | NDArray[np.float64]) -> list[int]:
@@ -124,87 +106,33 @@ def allocate(counts: ArrayLike, steps: Sequence[Step], costs: Sequence[float], b
     Raises:
         ValueError: the budget is below the cheapest subnet's cost.
     """
-    result, left = _at_the_cheapest(counts, steps, costs), _left(counts, costs, budget)
+    patches = np.asarray(counts, dtype=np.int64)
+    cheapest = min(range(len(costs)), key=lambda m: costs[m])
+    if budget < costs[cheapest]:
+        raise ValueError(f"budget must be at least the cheapest subnet's cost of {costs[cheapest]:.4g}, got {budget}")
+    result = np.zeros((len(patches), len(costs)), dtype=np.int64)
+    for k, count in enumerate(patches):
+        start = next((step.old for step in steps if step.k == k), cheapest)
+        result[k, start] = count
+    left = float((budget - costs[cheapest]) * patches.sum())
     for step in steps:
         lifted = min(int(result[step.k, step.old]), int(left / step.cost + _SLACK))
-        _lift(result, step, lifted)
+        result[step.k, step.old] -= lifted
+        result[step.k, step.new] += lifted
         left -= lifted * step.cost
     return result
 
 
-def price_over(
-    images: ArrayLike, weights: ArrayLike, steps: Sequence[Step], costs: Sequence[float], budget: float
-) -> Price:
-    """The price at which a set of images keeps to its budget.
+def in_proportion(counts: ArrayLike, allocation: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Divide the patches of each class among the subnets as a larger allocation does, to the nearest whole patch.
 
     Args:
-        images: (I, K), patches of each class, or numbers in proportion to them.
-        weights: (I,), by which a step's worth counts in each image, above 0.
-        steps: in the order of their worth.
-        costs: C_m of each subnet.
-        budget: B, the largest mean cost of a patch of the set, at least the cheapest subnet's.
+        counts: (K,) patches of each class.
+        allocation: (K, M), at least one patch in each class.
 
-    Raises:
-        ValueError: the budget is below the cheapest subnet's cost.
+    Returns:
+        int64 (K, M), row k sums to the patches of class k.
     """
-    patches, left = np.asarray(images, dtype=np.float64), _left(images, costs, budget)
-    worth = np.multiply.outer(weights, [step.worth for step in steps]).ravel()
-    dear = (patches[:, [step.k for step in steps]] * [step.cost for step in steps]).ravel()
-    values, place = np.unique(-worth, return_inverse=True)
-    for value, cost in zip(-values, np.bincount(place, dear, len(values)), strict=True):
-        if cost > left:
-            return Price(float(value), float(left / cost))
-        left -= cost
-    return Price(0.0, 1.0)
-
-
-def spend_at(
-    price: Price, counts: ArrayLike, weight: float, steps: Sequence[Step], costs: Sequence[float]
-) -> NDArray[np.int64]:
-    """What an image of a set gets at the set's price: int64 (K, M), patches of each class under each subnet.
-
-    Args:
-        price: of the set.
-        counts: (K,), patches of each class.
-        weight: by which a step's worth counts in this image.
-        steps: in the order of their worth.
-        costs: C_m of each subnet.
-    """
-    result = _at_the_cheapest(counts, steps, costs)
-    for step in steps:
-        worth = weight * step.worth
-        share = 1.0 if worth > price.worth else price.share if worth == price.worth else 0.0
-        _lift(result, step, round(share * int(result[step.k, step.old])))
-    return result
-
-
-def by_own_error(counts: ArrayLike, errors: ArrayLike) -> float:
-    """1 / E_i, the weight of an image with these patches of each class, (K,), by the error table D[k, m], (K, M)."""
-    least = float(np.asarray(counts, np.float64) @ np.asarray(errors, np.float64).min(axis=1))
-    return 1 / max(least, _NO_ERROR)
-
-
-def _by_worth(steps: Iterable[Step]) -> list[Step]:
-    return sorted(steps, key=lambda step: -step.worth)
-
-
-def _left(counts: ArrayLike, costs: Sequence[float], budget: float) -> float:
-    """What a budget leaves beyond the cheapest subnet for all patches."""
-    if budget < min(costs):
-        raise ValueError(f"budget must be at least the cheapest subnet's cost of {min(costs):.4g}, got {budget}")
-    return float((budget - min(costs)) * np.sum(counts))
-
-
-def _at_the_cheapest(counts: ArrayLike, steps: Sequence[Step], costs: Sequence[float]) -> NDArray[np.int64]:
-    """(K, M), before any step."""
-    patches = np.asarray(counts, dtype=np.int64)
-    result = np.zeros((len(patches), len(costs)), dtype=np.int64)
-    cheapest = min(range(len(costs)), key=lambda m: costs[m])
-    for k, count in enumerate(patches):
-        result[k, next((step.old for step in steps if step.k == k), cheapest)] = count
-    return result
-
-
-def _lift(result: NDArray[np.int64], step: Step, patches: int) -> None:
-    result[step.k, step.old] -= patches
-    result[step.k, step.new] += patches
+    edges = np.cumsum(allocation, axis=1) / allocation.sum(axis=1, keepdims=True)
+    whole = np.rint(edges * np.asarray(counts)[:, None]).astype(np.int64)
+    return np.asarray(np.diff(whole, axis=1, prepend=0))

@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from wbsr_arch.subnet import Subnet
 from wbsr_data.difficulty import classify
-from wbsr_models.routing.budget import allocate, by_own_error, price_over, spend_at, steps_by_class, steps_by_error
+from wbsr_models.routing.budget import allocate, in_proportion, steps_by_class, steps_by_error
 from wbsr_models.routing.by_class import check_budget
 from wbsr_models.routing.choice import Choice, Scores
 from wbsr_models.routing.equations import route_by_allocation
 from wbsr_models.routing.policy import Choose, Policy
 from wbsr_models.routing.profile import Profile
+
+_SET = 10**6  # patches of an imagined set, whose classes have the known shares
 
 _logger = logging.getLogger("basicsr.wbsr_models")  # reaches the log file where BasicSR runs
 
@@ -32,9 +33,8 @@ class Budget(Policy):
 
     Args:
         budget: the mean cost, as a share of the full network's, in (0, 1], such as 0.6.
-        budget_over: what the budget is kept over: every `image`, or the mean of a `set` of images, so that those of
-            more texture get more. Where the images are known, as in a test, the least mean loss in dB is expected; else
-            it is any set whose classes are as frequent as in calibration, and the least error.
+        budget_over: what the budget is kept over: every `image`, or the mean of a `set` of images whose classes are as
+            frequent as in calibration; then an image of more texture gets more, which serves the set better.
 
     Raises:
         ValueError: a number out of its range.
@@ -76,23 +76,14 @@ class Budget(Policy):
             steps = steps_by_class(num_classes, costs)
         else:
             steps = steps_by_error(profile.error_table, costs)
-        table = profile.error_table if profile.images is not None else None
-
-        def weight(counts: ArrayLike) -> float:
-            return 1.0 if table is None else by_own_error(counts, table)
-
-        price = None
+        whole = None
         if self.budget_over == "set":
-            images = profile.images or [profile.class_shares or ()]
-            price = price_over(images, [weight(counts) for counts in images], steps, costs, self.budget)
+            whole = allocate(np.maximum(np.rint(_SET * np.array(profile.class_shares)), 1), steps, costs, self.budget)
 
         def spend(scores: Scores) -> Choice:
             classes = classify(scores, bounds)
             counts = np.bincount(classes.ravel(), minlength=num_classes + 1)[1:]
-            if price is None:
-                spent = allocate(counts, steps, costs, self.budget)
-            else:
-                spent = spend_at(price, counts, weight(counts), steps, costs)
+            spent = allocate(counts, steps, costs, self.budget) if whole is None else in_proportion(counts, whole)
             return route_by_allocation(scores, classes, spent, costs)
 
         return spend

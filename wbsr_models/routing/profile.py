@@ -25,8 +25,6 @@ class Profile:
         error_table: (K, M), the mean squared error (RGB, range 0-1) of class k under subnet m, in order of FLOPs;
             from `wbsr calibrate`.
         class_shares: (K,), how frequent the classes are; from `wbsr calibrate`.
-        images: (I, K), how many patches of each class the images have that a budget is to be kept over; known in a test
-            alone.
         edge_table: the PSNR to expect by edge score, for ARM's rule; from `wbsr calibrate --edge-table`.
 
     Raises:
@@ -38,7 +36,6 @@ class Profile:
     error_table: tuple[tuple[float, ...], ...] | None = None
     class_shares: tuple[float, ...] | None = None
     edge_table: EdgeTable | None = None
-    images: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.patch_size < 1:

@@ -120,7 +120,7 @@ class DynamicSRModel(SharedValidation):
         if any("class_shares" in policy.needs for _, policy in requests):
             profile, images = self._known_profile(), (data["lq"][0] for data in dataloader)
             counts = validation.count_classes(images, profile.thresholds or (), profile.patch_size, self.by_patches)
-            upscaler = validation.with_images(upscaler, self.gathered(counts))
+            upscaler = validation.with_shares(upscaler, self.gathered(counts))
         return validation.make_runs(requests, upscaler, self.by_patches, compare)
 
     def _own_run(self) -> Run:

@@ -83,11 +83,11 @@ def count_classes(images: Iterable[Tensor], thresholds: Sequence[float], patch_s
     return counts
 
 
-def with_images(upscaler: DynamicUpscaler, counts: Sequence[Any]) -> DynamicUpscaler:
-    """The upscaler, once it knows the patches of the images that a budget over a set is to be kept over."""
+def with_shares(upscaler: DynamicUpscaler, counts: Sequence[Any]) -> DynamicUpscaler:
+    """The upscaler, with the classes as frequent as in these images, by which a budget over a set is kept."""
     total = np.sum(counts, axis=0)
-    shares, images = tuple((total / total.sum()).tolist()), tuple(tuple(each.tolist()) for each in counts)
-    return upscaler.routed(upscaler.policy, replace(upscaler.profile, class_shares=shares, images=images))
+    shares = tuple((total / total.sum()).tolist())
+    return upscaler.routed(upscaler.policy, replace(upscaler.profile, class_shares=shares))
 
 
 def summary(reports: Sequence[Report]) -> dict[str, float]:
