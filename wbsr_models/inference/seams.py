@@ -25,7 +25,7 @@ class Rim:
     """What a tile says of SR pixels beyond one of its borders.
 
     `target`: their rows and columns in the SR image; `pixels`: (C, h, w); `down`, `right`: the weights of rows, (h, 1),
-    and of columns, (w,).
+    and of columns, (w,). All lie where the SR image lies.
     """
 
     target: Part
@@ -35,24 +35,23 @@ class Rim:
 
     def fade_into(self, canvas: Tensor) -> None:
         """Change the SR image (C, scale H, scale W), which its own tiles have written by now."""
-        weights = (self.down * self.right).to(canvas)
-        canvas[self.target].lerp_(self.pixels.to(canvas), weights)
+        canvas[self.target].lerp_(self.pixels, self.down * self.right)
 
 
 def rims(tile: Tile, output: Tensor, scale: int) -> Iterator[Rim]:
-    """The rims of a tile, with copies of what they need of its window's output (C, scale h, scale w).
-
-    Those above and below hold the corners.
+    """The rims of a tile, with copies of what they need of its window's output (C, scale h, scale w), in the number
+    format and on the device of the SR image. Those above and below hold the corners.
     """
     above, below, before, behind = (scale * side for side in tile.rims)
     (_, rows, cols), (_, inner_rows, inner_cols) = tile.target(scale), tile.inside(scale)
     height, width = rows.stop - rows.start, cols.stop - cols.start
-    across, down = _weights(before, width, behind), _weights(0, height, 0)
+    weights = functools.partial(_weights, output.device, output.dtype)
+    across, down = weights(before, width, behind), weights(0, height, 0)
     sides = (  # rows and columns from the tile's own corner on, and weights
-        (-above, 0, -before, width + behind, _weights(above, 0, 0), across),
-        (height, height + below, -before, width + behind, _weights(0, 0, below), across),
-        (0, height, -before, 0, down, _weights(before, 0, 0)),
-        (0, height, width, width + behind, down, _weights(0, 0, behind)),
+        (-above, 0, -before, width + behind, weights(above, 0, 0), across),
+        (height, height + below, -before, width + behind, weights(0, 0, below), across),
+        (0, height, -before, 0, down, weights(before, 0, 0)),
+        (0, height, width, width + behind, down, weights(0, 0, behind)),
     )
     for top, bottom, left, right, along_rows, along_cols in sides:
         if bottom > top and right > left:
@@ -63,8 +62,8 @@ def rims(tile: Tile, output: Tensor, scale: int) -> Iterator[Rim]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _weights(before: int, between: int, behind: int) -> Tensor:
+def _weights(device: torch.device, dtype: torch.dtype, before: int, between: int, behind: int) -> Tensor:
     """Of the SR pixels in a line: so many of a rim before a tile, of the tile, and of the rim behind it."""
     with torch.inference_mode(False):
         first, last = ((1 - (torch.arange(rim) + 0.5) / max(1, rim)) / 2 for rim in (before, behind))
-        return torch.cat([first.flip(0), torch.ones(between), last])
+        return torch.cat([first.flip(0), torch.ones(between), last]).to(device, dtype)

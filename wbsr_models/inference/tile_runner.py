@@ -79,7 +79,7 @@ class TileRunner:
             with making:
                 if canvas is None:
                     canvas = self.memory.new_canvas(lr, outputs.shape[1])
-            for tile, output in zip(batch.tiles, outputs, strict=True):
+            for tile, output in zip(batch.tiles, outputs.to(canvas), strict=True):
                 canvas[tile.target(scale)] = output[tile.inside(scale)]
                 fading[tile] = list(rims(tile, output, scale))
 
