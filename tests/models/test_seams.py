@@ -11,7 +11,7 @@ from wbsr_models import EngineSettings
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.planner import TilePlan
 from wbsr_models.inference.pool import NetworkPool
-from wbsr_models.inference.seams import rims
+from wbsr_models.inference.seams import fade, rims
 from wbsr_models.inference.tile_runner import TileRunner
 from wbsr_models.inference.tiling import make_tile, plan_tiles
 
@@ -43,17 +43,45 @@ def test_between_two_tiles_lies_a_straight_line_and_beyond_it_nothing_changes():
     assert torch.allclose(found, torch.tensor(line).expand(3, 16, 32), atol=1e-6)
 
 
-@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
-def test_where_four_tiles_meet_each_pixel_lies_between_them_whatever_their_order(order):
-    x = torch.rand(3, 16, 24)
-    tiles = tiles_of(16, 24, 8, 2)
-    found = run(x, TilePlan("tiles", tuple(tiles[order]), False))
-    colours = torch.stack([x[tile.window].mean((1, 2)) for tile in tiles])
-    assert torch.equal(found, run(x, TilePlan("tiles", tuple(tiles), False)))
-    assert (found <= colours.amax(0)[:, None, None] + 1e-6).all()
-    assert (found >= colours.amin(0)[:, None, None] - 1e-6).all()
-    steps = (found[..., 1:] - found[..., :-1]).abs().max()
-    assert steps <= (colours.amax() - colours.amin()) / 4 + 1e-6  # a straight line over four pixels
+def cut(*places):
+    """Tiles of these rows and columns of a 24 x 24 image, with a halo of 2."""
+    return [make_tile(0, *place, 2, 24, 24) for place in places]
+
+
+FOUR = cut((0, 8, 0, 8), (0, 8, 8, 24), (8, 24, 0, 8), (8, 24, 8, 24))
+LAYOUTS = {
+    "four corners": FOUR,
+    "a T": cut((0, 8, 0, 24), (8, 24, 0, 12), (8, 24, 12, 24)),
+    "a tile of one pixel": cut((0, 8, 0, 24), (8, 9, 0, 8), (8, 9, 8, 9), (8, 9, 9, 24), (9, 24, 0, 24)),
+}
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_however_tiles_meet_their_weights_add_up_to_one_and_no_step_is_larger_than_the_lines(layout, scale):
+    tiles = LAYOUTS[layout]
+    total = torch.zeros(1, 24 * scale, 24 * scale)
+    for white in tiles:
+        canvas, found = torch.zeros(1, 24 * scale, 24 * scale), []
+        for tile in tiles:
+            output = torch.full((1, tile.window_height * scale, tile.window_width * scale), float(tile is white))
+            canvas[tile.target(scale)] = output[tile.inside(scale)]
+            found += rims(tile, output, canvas, scale)
+        fade(canvas, found)
+        total += canvas
+        steps = [canvas.diff(dim=dim).abs().max() for dim in (1, 2)]
+        assert max(steps) <= 1 / (2 * scale) + 1e-6
+        assert canvas.min() >= -1e-6
+    assert torch.allclose(total, torch.ones_like(total), atol=1e-6)
+
+
+def test_the_order_of_tiles_and_the_side_they_lie_on_make_no_difference():
+    x = torch.rand(3, 24, 24)
+    found = run(x, TilePlan("tiles", tuple(FOUR), False))
+    assert torch.equal(found, run(x, TilePlan("tiles", tuple(FOUR[::-1]), False)))
+    turned = cut(*((24 - t.bottom, 24 - t.top, 24 - t.right, 24 - t.left) for t in FOUR))
+    mirrored = run(x.flip(1, 2), TilePlan("tiles", tuple(turned), False)).flip(1, 2)
+    assert torch.allclose(found, mirrored, atol=1e-6)
 
 
 def test_nothing_fades_without_a_halo_or_at_the_border_of_the_image():
@@ -62,7 +90,7 @@ def test_nothing_fades_without_a_halo_or_at_the_border_of_the_image():
     for tile in tiles_of(16, 16, 8, 0):
         assert (apart[tile.target(2)] - x[tile.window].mean((1, 2))[:, None, None]).abs().max() < 1e-6
     (alone,) = tiles_of(16, 16, 16, 3)
-    assert list(rims(alone, torch.rand(3, 64, 64), 4)) == []
+    assert list(rims(alone, torch.rand(3, 64, 64), torch.rand(3, 64, 64), 4)) == []
 
 
 def test_a_tile_fades_into_pixels_that_are_interpolated():
@@ -90,7 +118,7 @@ def test_rims_lie_around_their_tile_within_the_image_and_hold_what_its_window_sa
             scale * window[1].start : scale * window[1].stop,
             scale * window[2].start : scale * window[2].stop,
         ]
-        for rim in rims(tile, output, scale):
+        for rim in rims(tile, output, said, scale):
             assert torch.equal(rim.pixels, said[rim.target])
             times[rim.target[1:]] += 1
         expected = torch.zeros_like(times)
@@ -104,5 +132,5 @@ def test_rims_lie_around_their_tile_within_the_image_and_hold_what_its_window_sa
 
 def test_what_is_kept_of_an_output_is_a_copy():
     output = torch.rand(3, 48, 48)
-    (kept, *_) = rims(make_tile(0, 8, 16, 8, 16, 2, 64, 64), output, 4)
+    (kept, *_) = rims(make_tile(0, 8, 16, 8, 16, 2, 64, 64), output, output, 4)
     assert kept.pixels.untyped_storage().nbytes() < output.untyped_storage().nbytes() / 4

@@ -16,7 +16,7 @@ from torch import nn
 from wbsr_arch import Supernet
 from wbsr_base.devices import keep_freed_blocks
 from wbsr_models import EngineSettings
-from wbsr_models.inference.memory import MEGABYTE, Memory, bytes_per_pixel
+from wbsr_models.inference.memory import MEGABYTE, Memory, _LiveBytes, bytes_per_pixel
 from wbsr_models.inference.planner import TilePlan
 from wbsr_models.inference.pool import NetworkPool
 from wbsr_models.inference.tile_runner import TileRunner
@@ -223,15 +223,32 @@ def test_bytes_per_pixel_by_hand():
 
 def test_memory_bounds_tiles_and_batches(supernet):
     x = torch.rand(3, 256, 256)
-    canvas = 3 * 512 * 512 * 4 / MEGABYTE
+    result = 3 * 512 * 512 * 4 * (18 / 16) ** 2 / MEGABYTE  # the canvas, and at most so much of rims
     need = bytes_per_pixel(supernet.extract(), 3) / MEGABYTE
-    runner = runner_of(supernet, memory_mb=canvas + need * 50**2)
+    runner = runner_of(supernet, memory_mb=result + need * 50**2)
     assert runner.memory.window_pixels(x, 16) == pytest.approx(50**2, abs=1)
     sizes = []
     run = runner._run
     runner._run = lambda image, batch: sizes.append(batch.pixels) or run(image, batch)
-    runner(x, random_plan(256, 256, max_tile=16))
-    assert 50**2 / 2 < max(sizes) <= 50**2
+    plan = random_plan(256, 256, max_tile=16)
+    runner(x, plan)
+    room = runner.memory.batch_pixels(x, sum(tile.rim_area for tile in plan.tiles) / 256**2)
+    assert 50**2 <= room < 60**2
+    assert room / 2 < max(sizes) <= room
+
+
+@pytest.mark.parametrize("patch", [8, 16, 32])
+def test_what_lives_at_a_time_is_within_the_memory_rims_included(supernet, patch):
+    x = torch.rand(3, 256, 256)
+    with pytest.raises(ValueError, match="memory_mb must be at least") as caught:
+        runner_of(supernet, memory_mb=1, plan="tiles").memory.window_pixels(x, patch)
+    enough = int(str(caught.value).split("at least ")[1].split()[0])
+    runner = runner_of(supernet, memory_mb=enough, plan="tiles")
+    plan = random_plan(256, 256, patch, halo=3, max_tile=patch)
+    runner(x, plan)  # makes the networks
+    with _LiveBytes() as live:
+        runner(x, plan)
+    assert live.peak <= 1.1 * enough * MEGABYTE
 
 
 def test_too_little_memory_is_refused_with_what_is_enough(supernet):

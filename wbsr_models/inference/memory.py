@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.precision import dtype_of
 from wbsr_models.inference.settings import EngineSettings
+from wbsr_models.inference.tiling import FADE
 from wbsr_models.inference.workers import cores
 
 MEGABYTE = 2**20
@@ -65,9 +66,10 @@ class Memory:
         self._bytes_per_pixel: float | None = None
         self._free: float | None = None
 
-    def batch_pixels(self, lr: Tensor) -> int:
-        """LR pixels of the largest batch that fits beside the canvas of an LR image (C, H, W)."""
-        return int(max(0.0, self._limit(lr) - self._beside(lr)) / self._need(lr))
+    def batch_pixels(self, lr: Tensor, rims: float = 0.0) -> int:
+        """LR pixels of the largest batch that fits beside the result of an LR image (C, H, W): the canvas, and rims of
+        so many times its pixels."""
+        return int(max(0.0, self._limit(lr, rims) - self._beside(lr, rims)) / self._need(lr))
 
     def window_pixels(self, lr: Tensor, patch_size: int) -> int:
         """LR pixels of the largest window that fits.
@@ -75,13 +77,16 @@ class Memory:
         Raises:
             ValueError: not even one patch with its halo fits.
         """
-        affordable, halo = self.batch_pixels(lr), self._settings.window_halo
+        no_windows = self._settings.plan in ("tiles", "dense")
+        halo = self._settings.tile_halo(self._network.scale) if no_windows else self._settings.window_halo
+        rims = (1 + 2 * min(FADE, halo) / patch_size) ** 2 - 1  # if no patches are joined
+        affordable = self.batch_pixels(lr, rims)
         one_patch = math.prod(min(side, patch_size + 2 * halo) for side in lr.shape[1:])
         if affordable < one_patch:
-            least = self._beside(lr) + one_patch * self._need(lr)
+            least, there_is = self._beside(lr, rims) + one_patch * self._need(lr), self._limit(lr, rims)
             raise ValueError(
                 f"memory_mb must be at least {math.ceil(least / MEGABYTE)} for an LR image of {lr.shape[1]} x "
-                f"{lr.shape[2]}, patches of {patch_size} and a halo of {halo}, got {self._limit(lr) / MEGABYTE:.0f}"
+                f"{lr.shape[2]}, patches of {patch_size} and a halo of {halo}, got {there_is / MEGABYTE:.0f}"
             )
         return affordable
 
@@ -93,12 +98,12 @@ class Memory:
     def on_cpu(self, lr: Tensor) -> bool:
         """Whether the canvas of an LR image lies on the CPU."""
         if self._settings.canvas_device == "auto":
-            return not lr.is_cuda or self._canvas_bytes(lr) > self._limit(lr) / 2
+            return not lr.is_cuda or self._result_bytes(lr) > self._limit(lr) / 2
         return self._settings.canvas_device == "cpu" or not lr.is_cuda
 
-    def _beside(self, lr: Tensor) -> int:
-        """Bytes of the canvas, where it lies on the computing device."""
-        return 0 if self.on_cpu(lr) and lr.is_cuda else self._canvas_bytes(lr)
+    def _beside(self, lr: Tensor, rims: float = 0.0) -> float:
+        """Bytes of the result, where it lies on the computing device."""
+        return 0 if self.on_cpu(lr) and lr.is_cuda else self._result_bytes(lr, rims)
 
     def _need(self, lr: Tensor) -> float:
         """Bytes per LR pixel of a batch, under the full network."""
@@ -106,16 +111,16 @@ class Memory:
             self._bytes_per_pixel = bytes_per_pixel(self._network.extract(self._network.full), lr.shape[0])
         return self._bytes_per_pixel * dtype_of(self._settings.precision).itemsize / torch.float32.itemsize
 
-    def _limit(self, lr: Tensor) -> float:
+    def _limit(self, lr: Tensor, rims: float = 0.0) -> float:
         if self._settings.memory_mb is not None:
             return self._settings.memory_mb * MEGABYTE
         if lr.is_cuda:  # asked for once: the driver takes its time, and counts what torch keeps for itself as taken
             self._free = default_megabytes(lr.device) * MEGABYTE if self._free is None else self._free
             return self._free
-        return default_megabytes(lr.device) * MEGABYTE + self._canvas_bytes(lr)
+        return default_megabytes(lr.device) * MEGABYTE + self._result_bytes(lr, rims)
 
-    def _canvas_bytes(self, lr: Tensor) -> int:
-        return lr.numel() * self._network.scale**2 * lr.element_size()
+    def _result_bytes(self, lr: Tensor, rims: float = 0.0) -> float:
+        return (1 + rims) * lr.numel() * self._network.scale**2 * lr.element_size()
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]

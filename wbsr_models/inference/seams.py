@@ -1,17 +1,22 @@
 """How tiles fade into one another, so that no border shows although neighbours know little of each other.
 
-Beyond its border a tile's output goes on for a rim of `tiling.FADE` LR pixels, over which its weight falls linearly
-from one half to nothing, while inside the border the neighbour's rim takes from it as much:
+A tile's weight is 1 inside it and 0 outside, but that it falls linearly from n SR pixels before a border, n = FADE ·
+scale, to n beyond it, where the tile's output goes on as its *rim*:
 
-    weight of SR pixel i beyond the border = (1 - (i + 1/2) / n) / 2        i = 0..n-1,  n = FADE · scale
+    weight of SR pixel i beyond the border = (1 - (i + 1/2) / n) / 2        i = 0..n-1
 
-so the mean of both stands at the border itself. Where both tiles say the same nothing changes.
+along rows, and along columns; the product counts. These weights are the tile's indicator, averaged over a square of
+2 n pixels, so those of all tiles add up to 1 however they lie, and a pixel becomes
+
+    own + Σ weight · (rim - own)        over the rims that lie on it, where `own` is what its tile says of it
+
+Where tiles say the same nothing changes. Interpolated pixels are no tile: they take from rims and give nothing.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,37 +38,52 @@ class Rim:
     down: Tensor
     right: Tensor
 
-    def fade_into(self, canvas: Tensor) -> None:
-        """Change the SR image (C, scale H, scale W), which its own tiles have written by now."""
-        canvas[self.target].lerp_(self.pixels, self.down * self.right)
 
-
-def rims(tile: Tile, output: Tensor, scale: int) -> Iterator[Rim]:
-    """The rims of a tile, with copies of what they need of its window's output (C, scale h, scale w), in the number
-    format and on the device of the SR image. Those above and below hold the corners.
-    """
+def rims(tile: Tile, output: Tensor, canvas: Tensor, scale: int) -> Iterator[Rim]:
+    """The rims of a tile, with copies of what they need of its window's output (C, scale h, scale w), for the SR image
+    (C, scale H, scale W). Those above and below hold the corners."""
     above, below, before, behind = (scale * side for side in tile.rims)
     (_, rows, cols), (_, inner_rows, inner_cols) = tile.target(scale), tile.inside(scale)
     height, width = rows.stop - rows.start, cols.stop - cols.start
-    weights = functools.partial(_weights, output.device, output.dtype)
-    across, down = weights(before, width, behind), weights(0, height, 0)
-    sides = (  # rows and columns from the tile's own corner on, and weights
-        (-above, 0, -before, width + behind, weights(above, 0, 0), across),
-        (height, height + below, -before, width + behind, weights(0, 0, below), across),
-        (0, height, -before, 0, down, weights(before, 0, 0)),
-        (0, height, width, width + behind, down, weights(0, 0, behind)),
+    down, across = (
+        _weights(*line, canvas.device, canvas.dtype) for line in ((above, height, below), (before, width, behind))
     )
-    for top, bottom, left, right, along_rows, along_cols in sides:
+    sides = (  # rows and columns from the tile's own corner on
+        (-above, 0, -before, width + behind),
+        (height, height + below, -before, width + behind),
+        (0, height, -before, 0),
+        (0, height, width, width + behind),
+    )
+    for top, bottom, left, right in sides:
         if bottom > top and right > left:
             target = ..., slice(rows.start + top, rows.start + bottom), slice(cols.start + left, cols.start + right)
             inner = slice(inner_rows.start + top, inner_rows.start + bottom)
-            pixels = output[..., inner, inner_cols.start + left : inner_cols.start + right].clone()
-            yield Rim(target, pixels, along_rows[:, None], along_cols)
+            pixels = output[..., inner, inner_cols.start + left : inner_cols.start + right]
+            weights = down[above + top : above + bottom, None], across[before + left : before + right]
+            yield Rim(target, pixels.to(canvas.device, canvas.dtype, copy=True), *weights)
+
+
+def fade(canvas: Tensor, found: Iterable[Rim]) -> None:
+    """Let tiles fade into one another on the SR image (C, scale H, scale W) that they have written.
+
+    Args:
+        canvas: changed in place.
+        found: the rims of all tiles, whose pixels are changed too.
+    """
+    everywhere = list(found)
+    for rim in everywhere:
+        rim.pixels.sub_(canvas[rim.target]).mul_(rim.down * rim.right)
+    for rim in everywhere:
+        canvas[rim.target] += rim.pixels
 
 
 @functools.lru_cache(maxsize=1024)
-def _weights(device: torch.device, dtype: torch.dtype, before: int, between: int, behind: int) -> Tensor:
+def _weights(before: int, between: int, behind: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Of the SR pixels in a line: so many of a rim before a tile, of the tile, and of the rim behind it."""
     with torch.inference_mode(False):
-        first, last = ((1 - (torch.arange(rim) + 0.5) / max(1, rim)) / 2 for rim in (before, behind))
-        return torch.cat([first.flip(0), torch.ones(between), last]).to(device, dtype)
+        places = torch.arange(before + between + behind, dtype=torch.float64) + 0.5
+        rising, falling = (
+            (line / (2 * rim)).clamp(max=1) if rim else torch.ones_like(line)
+            for rim, line in ((before, places), (behind, places.flip(0)))
+        )
+        return (rising + falling - 1).to(device, dtype)

@@ -21,7 +21,7 @@ from wbsr_models.inference import workers
 from wbsr_models.inference.memory import Memory
 from wbsr_models.inference.planner import TilePlan
 from wbsr_models.inference.pool import NetworkPool
-from wbsr_models.inference.seams import Rim, rims
+from wbsr_models.inference.seams import Rim, fade, rims
 from wbsr_models.inference.tiling import Tile
 from wbsr_models.inference.trimming import NO_MARGINS, Margins
 
@@ -70,8 +70,9 @@ class TileRunner:
         if plan.interpolates:
             canvas = self.pool.interpolation((lr.cpu() if self.memory.on_cpu(lr) else lr)[None])[0]
         threads, making = self.threads(lr), Lock()
-        image, batches = self._laid_out(lr), self._batches(lr, plan.tiles, threads)
-        scale, fading = self.pool.source.scale, dict[Tile, list[Rim]]()
+        room = self.memory.batch_pixels(lr, sum(tile.rim_area for tile in plan.tiles) / max(1, lr[0].numel()))
+        image, batches = self._laid_out(lr), self._batches(lr, plan.tiles, room, threads)
+        scale, found = self.pool.source.scale, dict[Tile, list[Rim]]()
 
         def upscale(batch: _Batch) -> None:
             nonlocal canvas
@@ -79,18 +80,17 @@ class TileRunner:
             with making:
                 if canvas is None:
                     canvas = self.memory.new_canvas(lr, outputs.shape[1])
-            for tile, output in zip(batch.tiles, outputs.to(canvas), strict=True):
+            for tile, output in zip(batch.tiles, outputs, strict=True):
                 canvas[tile.target(scale)] = output[tile.inside(scale)]
-                fading[tile] = list(rims(tile, output, scale))
+                found[tile] = list(rims(tile, output, canvas, scale))
 
         if batches:
             largest = max(batch.pixels for batch in batches)
-            workers.run(batches, upscale, max(1, min(threads, len(batches), self.memory.batch_pixels(lr) // largest)))
+            workers.run(batches, upscale, max(1, min(threads, len(batches), room // largest)))
         if canvas is None:
             raise ValueError("there is no tile to run: the image is empty")
-        for tile in sorted(fading, key=lambda tile: (tile.top, tile.left)):
-            for rim in fading[tile]:
-                rim.fade_into(canvas)
+        in_order = sorted(found, key=lambda tile: (tile.top, tile.left))
+        fade(canvas, (rim for tile in in_order for rim in found[tile]))
         return canvas
 
     def threads(self, lr: Tensor) -> int:
@@ -103,16 +103,17 @@ class TileRunner:
         if lr.device.type == "cpu":
             keep_freed_blocks()
         image = self._laid_out(lr)
-        for batch in self._batches(lr, tiles):
+        for batch in self._batches(lr, tiles, self.memory.batch_pixels(lr)):
             yield from zip(batch.tiles, self._run(image, batch), strict=True)
 
-    def _batches(self, lr: Tensor, tiles: Sequence[Tile], threads: int = 1) -> list[_Batch]:
-        """The tiles as batches of which so many fit into the memory, and each thread finds two, the dearest first."""
+    def _batches(self, lr: Tensor, tiles: Sequence[Tile], room: int, threads: int = 1) -> list[_Batch]:
+        """The tiles as batches of which so many fit into the room of LR pixels, and each thread finds two, the dearest
+        first."""
         groups: defaultdict[tuple[int, int, int, Margins], list[Tile]] = defaultdict(list)
         for tile in tiles:
             groups[tile.subnet, tile.window_height, tile.window_width, self._margins(tile)].append(tile)
         busy = self.pool.settings.batch_pixels or (_BUSY_GPU if lr.is_cuda else _BUSY_CPU)
-        limit = min(busy, self.memory.batch_pixels(lr) // threads)
+        limit = min(busy, room // threads)
         if threads > 1:
             limit = min(limit, sum(tile.window_area for tile in tiles) // (2 * threads))
         batches = []

@@ -70,6 +70,13 @@ class Tile:
         return top, bottom, left, right
 
     @property
+    def rim_area(self) -> int:
+        """LR pixels of the rims."""
+        above, below, before, behind = self.rims
+        height, width = self.bottom - self.top, self.right - self.left
+        return (above + height + below) * (before + width + behind) - height * width
+
+    @property
     def margins(self) -> Margins:
         """LR pixels that the window has above, below, left and right of the tile and its rims."""
         top, bottom, left, right = (halo - rim for halo, rim in zip(self._halos, self.rims, strict=True))
@@ -163,7 +170,8 @@ def _scaled(first: int, length: int, scale: int) -> slice:
 
 
 def _spent(costs: Sequence[float], parts: Sequence[Parts], halo: int) -> dict[float, Floats]:
-    """By LR pixels around a tile: what each subnet spends there per pixel, and last 0 for number -1, past the image."""
+    """By LR pixels around a tile, its rims among them: what each subnet spends there per pixel, and last 0 for number
+    -1, past the image."""
     spent: dict[float, Floats] = {}
     for subnet, (cost, shares) in enumerate(zip(costs, parts, strict=True)):
         for margin, share in shares.items():
