@@ -1,6 +1,6 @@
 """How wide the halo must be: what tiles lose against a dense run, and whether their borders show.
 
-    python benchmarks/halo.py --images DIR [--weights W] [--halos 0 1 2 3 4 6 8] [--tiles 32 96] [--limit 14]
+    python benchmarks/halo.py --images DIR [--weights W] [--halos 0 1 2 3 4] [--tiles 32 96] [--limit 14]
 
 DIR holds HR images, best ones that the network was not trained on; LR images are made by MATLAB's bicubic. Every image
 is cut into equal square tiles, all under the full network. *Loss* is the PSNR (luma, border = scale) of the dense run

@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """Tiles, each under one subnet, that write every pixel of an image once.
+    """Tiles, each under one subnet, that cover every pixel of an image once.
 
     Args:
         kind: how it was made.

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from wbsr_base.precision import Precision, canonical
 
-# LR pixels: the least that cost at most 0.01 dB and leave a mean seam within 0.02 of 1, see docs/findings
+# LR pixels: the least that cost at most 0.01 dB and leave a mean seam within 0.02 of 1, see docs/findings/tiles.md
 TILE_HALO, WINDOW_HALO = 2, 4
 SMALL_SCALE, SMALL_SCALE_HALO = 3, 3  # around tiles up to this scale
 

@@ -34,7 +34,9 @@ from torch import nn
 
 from wbsr_arch.cost import REFERENCE_PATCH, dry_run
 
-Margins = tuple[int, int, int, int]  # LR pixels that a window has above, below, left and right of its tile
+# LR pixels that a window has above, below, left and right of what is used of its output: the tile with its rims, which
+# is called the tile here
+Margins = tuple[int, int, int, int]
 NO_MARGINS: Margins = (0, 0, 0, 0)
 
 # Shares of a network's cost, by the LR pixels around the tile over which they are spent; `inf`: over the whole window.

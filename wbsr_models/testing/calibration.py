@@ -42,7 +42,7 @@ class CalibrationSettings:
     Args:
         patches: at most so many in all, shared equally among the classes.
         images: at most so many, drawn by the seed.
-        halo: LR pixels of real surroundings around a patch, as in inference.
+        halo: LR pixels of real surroundings around a patch.
         num_classes: K, where there are no thresholds yet.
         seed: of the draws.
         edge_bins: B of the edge table, which as many patches more are measured for; 0 leaves it out.
