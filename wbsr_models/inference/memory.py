@@ -77,9 +77,11 @@ class Memory:
         Raises:
             ValueError: not even one patch with its halo fits.
         """
-        no_windows = self._settings.plan in ("tiles", "dense")
-        halo = self._settings.tile_halo(self._network.scale) if no_windows else self._settings.window_halo
-        rims = (1 + 2 * min(FADE, halo) / patch_size) ** 2 - 1  # if no patches are joined
+        plan, halo, rims = self._settings.plan, self._settings.window_halo, 0.0
+        if plan in ("tiles", "dense"):
+            halo = self._settings.tile_halo(self._network.scale)
+        if plan != "windows":
+            rims = (1 + 2 * min(FADE, halo) / patch_size) ** 2 - 1  # if no patches are joined
         affordable = self.batch_pixels(lr, rims)
         one_patch = math.prod(min(side, patch_size + 2 * halo) for side in lr.shape[1:])
         if affordable < one_patch:
