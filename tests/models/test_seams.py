@@ -23,8 +23,8 @@ class Mean(nn.Module):
         return F.interpolate(x.mean((2, 3), keepdim=True).expand_as(x), scale_factor=2)
 
 
-def run(x, plan, network=None):
-    network, settings = OneNetwork(network or Mean()), EngineSettings()
+def run(x, plan):
+    network, settings = OneNetwork(Mean()), EngineSettings()
     return TileRunner(NetworkPool(network, settings), Memory(network, settings))(x, plan)
 
 

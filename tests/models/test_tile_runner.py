@@ -44,9 +44,9 @@ def whole(tiles):
     return TilePlan("tiles", tuple(tiles), False)
 
 
-def runner_of(network, kind=TileRunner, **options):
+def runner_of(network, **options):
     options = EngineSettings(**options)
-    return kind(NetworkPool(network, options), Memory(network, options))
+    return TileRunner(NetworkPool(network, options), Memory(network, options))
 
 
 @pytest.mark.usefixtures("three_threads")

@@ -72,9 +72,8 @@ class Tile:
     @property
     def rim_area(self) -> int:
         """LR pixels of the rims."""
-        above, below, before, behind = self.rims
-        height, width = self.bottom - self.top, self.right - self.left
-        return (above + height + below) * (before + width + behind) - height * width
+        height, width = self._with_rims
+        return height * width - (self.bottom - self.top) * (self.right - self.left)
 
     @property
     def margins(self) -> Margins:
@@ -102,13 +101,18 @@ class Tile:
 
     def computed_area(self, parts: Parts) -> float:
         """LR pixels that a network computes whose cost is spent in these parts, around the tile and its rims."""
-        above, below, before, behind = self.rims
-        height, width = above + self.bottom - self.top + below, before + self.right - self.left + behind
+        height, width = self._with_rims
         top, bottom, left, right = self.margins
         return sum(
             share * (height + min(top, m) + min(bottom, m)) * (width + min(left, m) + min(right, m))
             for m, share in parts.items()
         )
+
+    @property
+    def _with_rims(self) -> tuple[int, int]:
+        """Height and width of the tile and its rims, LR pixels."""
+        top, bottom, left, right = self.margins
+        return self.window_height - top - bottom, self.window_width - left - right
 
     @property
     def _halos(self) -> Margins:
