@@ -4,23 +4,14 @@ cores with each other and with the commands that they start.
 Also tiny trainings with BasicSR's own SRModel: generated images, an option dict, and a process that runs it."""
 
 import os
-import subprocess
-import sys
 import textwrap
 
 import cv2
 import numpy as np
 import pytest
+import starting
 import torch
 import yaml
-
-START = """
-import sys, torch
-torch.set_num_threads(1)
-from wbsr import compat
-compat.install()
-import basicsr.train
-"""
 
 
 def pytest_configure(config):
@@ -124,30 +115,33 @@ def write_options(tmp_path):
     return write
 
 
+@pytest.fixture(scope="session")
+def python_server():
+    starting.serve()
+
+
 @pytest.fixture
-def start_python(tmp_path):
-    """Start a Python process in the test's folder that mends BasicSR and runs `code`; it ends with the test."""
+def start_python(python_server, tmp_path):
+    """Start what `python COMMAND` does in the test's folder, or in another; it ends with the test."""
     processes = []
 
-    def start(code, *arguments):
-        return launch("-c", START + textwrap.dedent(code), *arguments)
+    def start(*command, folder=tmp_path, **environment):
+        processes.append(starting.Started([str(part) for part in command], folder, environment))
+        return processes[-1]
 
-    def launch(*command):
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        process = subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        processes.append(process)
-        return process
-
-    start.command = launch
     yield start
     for process in processes:
         process.kill()
-        process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def start_program(start_python, tmp_path):
+    """Start a program that is given as text, in the test's folder or in another; it ends with the test."""
+    path = tmp_path / "program.py"
+
+    def start(text, *arguments, **how):
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return start_python(path, *arguments, **how)
+
+    return start

@@ -72,13 +72,15 @@ def test_only_modules_that_check_later_are_asked(model):
 
 
 def test_a_training_ends_at_its_log_line_and_leaves_no_later_checkpoint(
-    images, options, write_options, start_python, tmp_path
+    images, options, write_options, start_program, tmp_path
 ):
     options["logger"] |= {"print_freq": 4, "save_checkpoint_freq": 2}
     options["train"]["pixel_opt"] = {"type": "BDLoss", "form": "monte_carlo"}
     images(10)
-    process = start_python(
+    process = start_program(
         """
+        import wbsr.plugin
+        import basicsr.train
         from wbsr_losses import BDLoss
         from basicsr.models.sr_model import SRModel
 
@@ -96,8 +98,7 @@ def test_a_training_ends_at_its_log_line_and_leaves_no_later_checkpoint(
         "-opt",
         write_options(options),
     )
-    said = process.stdout.read()
-    assert process.wait() == 1, said
+    said = process.output(1)
     assert "NotFiniteError: the prediction must be finite, got 3072 values of NaN or infinity" in said
     assert "model.get_current_log()" in said
     assert [path.name for path in tmp_path.rglob("*.pth")] == ["net_g_2.pth"]

@@ -95,10 +95,7 @@ def test_a_training_at_an_absurd_rate_ends_with_exit_code_2(
     options["train"]["optim_g"] |= {"lr": 1e14}
     options["logger"] |= {"print_freq": 4, "save_checkpoint_freq": 1}
     write_options(options)
-    process = start_python.command("-m", "wbsr", "train", "-opt", "options.yml")
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 2, output
-    last = output.strip().splitlines()[-1]
+    last = start_python("-m", "wbsr", "train", "-opt", "options.yml").output(2).strip().splitlines()[-1]
     assert last.startswith("wbsr: error: ")
     assert "the last good checkpoint is that of iteration" in last
     assert "lower train:optim_g:lr and go on from there by --auto_resume" in last
@@ -111,7 +108,7 @@ def test_the_iteration_is_told_where_a_loss_finds_out_by_itself(images, options,
     options["train"]["pixel_opt"] = {"type": "BDLoss", "form": "monte_carlo"}
     options["train"]["optim_g"] |= {"lr": 1e14}
     write_options(options)
-    output = start_python.command("-m", "wbsr", "train", "-opt", "options.yml").communicate(timeout=120)[0]
+    output = start_python("-m", "wbsr", "train", "-opt", "options.yml").output(2)
     assert "wbsr: error: the prediction must be finite" in output or "wbsr: error: the loss is not finite" in output
     assert "(iteration " in output.strip().splitlines()[-1]
 

@@ -128,12 +128,6 @@ def test_a_state_of_another_optimiser_is_told_in_one_line(train):
         train(5, state)
 
 
-def finish(process):
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
-    return output
-
-
 def params(path):
     return torch.cat([w.flatten() for w in torch.load(path, weights_only=True)["params"].values()])
 
@@ -153,13 +147,13 @@ def test_the_draws_of_a_loss_go_on(images, options, write_options, start_python,
     options["logger"] |= {"use_tb_logger": False, "save_checkpoint_freq": 5}
     write_options(options)
     run = ["-m", "wbsr", "train", "-opt", "options.yml"]
-    finish(start_python.command(*run))
+    start_python(*run).output()
     models = tmp_path / "experiments/tiny/models"
     whole = params(models / "net_g_10.pth")
     for folder, name in (("models", "net_g_10.pth"), ("models", "net_g_latest.pth"), ("training_states", "10.state")):
         (tmp_path / "experiments/tiny" / folder / name).unlink()
     (models / ".net_g_10.pth.999999999.part").touch()  # as a kill leaves it
-    output = finish(start_python.command(*run, "--auto_resume"))
+    output = start_python(*run, "--auto_resume").output()
     assert "iter: 5." in output
     assert not list(models.glob(".*"))
     state = torch.load(tmp_path / "experiments/tiny/training_states/10.state", weights_only=True)
@@ -174,11 +168,11 @@ def test_a_cosine_training_is_prolonged(images, options, write_options, start_py
     options["val"] = None
     write_options(options)
     run = ["-m", "wbsr", "train", "-opt", "options.yml"]
-    finish(start_python.command(*run))
+    start_python(*run).output()
     options["train"] |= {"scheduler": COSINE | {"periods": [40]}, "total_iter": 40}
     options["datasets"]["train"]["dataset_enlarge_ratio"] = 8
     write_options(options)
-    output = finish(start_python.command(*run, "--auto_resume"))
+    output = start_python(*run, "--auto_resume").output()
     assert "holds from iteration 21 on: train:scheduler:periods 20 → 40." in output
     iterations = [int(i) for i in re.findall(r"iter: +(\d+), lr", output)]
     assert iterations == list(range(21, 41))

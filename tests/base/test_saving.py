@@ -102,9 +102,10 @@ def test_a_model_adds_its_metadata_to_the_network_file(model, tmp_path):
     assert torch.load(tmp_path / "net_g_5.pth")["wbsr"] == {"label": "net_g", "scale": 4}
 
 
-def test_kill_during_a_save_leaves_the_previous_checkpoint_readable(tmp_path, start_python):
-    process = start_python("""
-        import os, time, pathlib
+def test_kill_during_a_save_leaves_the_previous_checkpoint_readable(tmp_path, start_program):
+    process = start_program("""
+        import os, time, torch
+        import wbsr.plugin
         from basicsr.models.base_model import BaseModel
         model = object.__new__(BaseModel)
         model.opt = {"path": {"models": "."}}
@@ -123,7 +124,6 @@ def test_kill_during_a_save_leaves_the_previous_checkpoint_readable(tmp_path, st
         if line == "writing\n":
             break
     process.kill()
-    process.wait()
     saved = torch.load(tmp_path / "net_g_latest.pth", weights_only=True)
     assert saved["params"]["weight"].abs().sum() > 0
     assert [path.name for path in tmp_path.glob("*.pth")] == ["net_g_latest.pth"]

@@ -12,10 +12,7 @@ SUBNETS = {f"w{width}d{depth}" for width in (16, 24, 32) for depth in (2, 4, 8)}
 
 @pytest.fixture
 def demo(tmp_path, start_python):
-    process = start_python.command("-m", "wbsr", "demo", "--iterations", "4")
-    output = process.communicate(timeout=280)[0]
-    assert process.returncode == 0, output
-    return tmp_path, output
+    return tmp_path, start_python("-m", "wbsr", "demo", "--iterations", "4").output()
 
 
 def test_the_demo_trains_tests_and_reports(demo):

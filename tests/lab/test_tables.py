@@ -485,7 +485,20 @@ def test_a_machine_without_the_memory_is_refused():
         check_memory(1e6)
 
 
-@pytest.mark.timeout(900)
+@pytest.fixture
+def quick_commands(start_python, monkeypatch):
+    """The commands that tables run begin with everything imported."""
+
+    def run(command, cwd, env, stdout, **_):
+        process = start_python(*command[1:], folder=cwd, **env)
+        stdout.write(process.stdout.read())
+        process.wait()
+        return process
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.mark.usefixtures("quick_commands")
 def test_one_row_of_each_table_runs_for_real_and_what_it_ran_passes_the_checks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = {
@@ -538,6 +551,7 @@ def test_what_the_preset_for_a_gpu_writes_passes_the_checks(tmp_path, monkeypatc
     assert len(names) == 16
 
 
+@pytest.mark.usefixtures("quick_commands")
 def test_a_row_of_the_preset_for_a_gpu_runs_on_a_folder_of_images(tmp_path, monkeypatch):
     """By toy networks, six iterations of two patches; the rest is as on a GPU."""
     photographs(tmp_path / "mine" / "hr", 2)

@@ -1,12 +1,8 @@
-"""Two processes train one supernet under torchrun as one process with the double batch does, resume, and validate
-together."""
+"""Two processes train one supernet as one process with the double batch does, resume, and validate together."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -22,8 +18,7 @@ STRATEGIES = [{"strategy": "sandwich", "random_subnets": 1}, {"strategy": "rando
 
 # Notes, for each rank, what every iteration does and what a validation finds; then is the command `wbsr`.
 SPY = """
-import hashlib, json, sys, torch
-torch.set_num_threads(1)
+import hashlib, json, sys
 import wbsr.plugin
 from wbsr.cli import main
 from wbsr_models import classsr_model, wbsr_model
@@ -118,25 +113,35 @@ def write_options(folder, opt, batch):
     (folder / "options.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
 
 
-def run(folder, opt, processes, *more):
-    """Train and return what each rank noted, the iterations and the last validation."""
-    write_options(folder, opt, 4 // processes)
-    command = [sys.executable, "spy.py", "train", "-opt", "options.yml", *more]
-    if processes > 1:
+@pytest.fixture
+def run(start_python):
+    """Train in a folder and return what each rank noted, the iterations and the last validation."""
+
+    def begin(folder, processes, more):
+        command = ["spy.py", "train", "-opt", "options.yml", *more]
+        environment = {"CUDA_VISIBLE_DEVICES": ""}
+        if processes == 1:
+            return [start_python(*command, folder=folder, **environment)]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", f"--master_port={port}"]
-        command = [sys.executable, *launcher, *command[1:], "--launcher", "pytorch"]
-    paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stdout + done.stderr
-    noted = []
-    for rank in range(processes):
-        lines = list(map(json.loads, (folder / f"rank{rank}.jsonl").read_text().splitlines()))
-        noted.append(([line for line in lines if "iteration" in line], lines[-1]))
-    return noted
+        # What torchrun tells its processes.
+        environment |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        command += ["--launcher", "pytorch"]
+        ranks = map(str, range(processes))
+        return [start_python(*command, folder=folder, RANK=rank, LOCAL_RANK=rank, **environment) for rank in ranks]
+
+    def noted(path):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return [line for line in lines if "iteration" in line], lines[-1]
+
+    def run(folder, opt, processes, *more):
+        write_options(folder, opt, 4 // processes)
+        for process in begin(folder, processes, more):
+            process.output()
+        return [noted(folder / f"rank{rank}.jsonl") for rank in range(processes)]
+
+    return run
 
 
 def final_weights(folder):
@@ -162,7 +167,7 @@ def beside(folder, name):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda block: block["strategy"])
-def test_two_processes_do_what_one_does_and_resume(folder, strategy):
+def test_two_processes_do_what_one_does_and_resume(folder, run, strategy):
     first, second = run(folder, wbsr_options(strategy), 2)
     steps = list(zip(first[0], second[0], strict=True))
     assert [one["iteration"] for one, _ in steps] == list(range(1, 13))
@@ -195,7 +200,7 @@ def test_two_processes_do_what_one_does_and_resume(folder, strategy):
     assert_same_weights(again, folder)
 
 
-def test_without_a_seed_two_processes_still_share_one(folder):
+def test_without_a_seed_two_processes_still_share_one(folder, run):
     first, second = run(folder, wbsr_options(STRATEGIES[1], manual_seed=None), 2)
     for one, other in zip(first[0], second[0], strict=True):
         assert one["subnets"] == other["subnets"]
@@ -204,7 +209,7 @@ def test_without_a_seed_two_processes_still_share_one(folder):
     assert len(set(epoch)) == len(epoch) == 16  # the draws of an epoch are different patches, shared out
 
 
-def test_two_processes_train_the_stages_of_classsr_as_one_does(folder):
+def test_two_processes_train_the_stages_of_classsr_as_one_does(folder, run):
     """The second stage trains less than the third, by the same losses."""
     weights = None
     for stage, losses in (("1branches", {"l_pix"}), ("3joint", {"l_pix", "l_class", "l_average"})):

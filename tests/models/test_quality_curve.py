@@ -1,9 +1,6 @@
 """The block `val:dynamic`, and the quality curve of one checkpoint that a list in it makes `wbsr test` measure."""
 
 import json
-import os
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -78,7 +75,7 @@ def bicubic_psnr(folder):
     return np.mean(scores)
 
 
-def test_a_list_of_budgets_gives_the_curve_as_json_and_as_a_plot(tmp_path):
+def test_a_list_of_budgets_gives_the_curve_as_json_and_as_a_plot(tmp_path, start_python):
     supernet = Supernet(**{key: value for key, value in NETWORK.items() if key != "type"})
     metadata = Metadata(NETWORK, Profile(8, (0.1, 0.2), TABLE, (0.3, 0.3, 0.4)))
     torch.save({"params": supernet.state_dict(), "wbsr": metadata.plain()}, tmp_path / "net.pth")
@@ -112,11 +109,8 @@ def test_a_list_of_budgets_gives_the_curve_as_json_and_as_a_plot(tmp_path):
         },
     }
     (tmp_path / "test.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "wbsr", "test", "-opt", "test.yml"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "no error table" not in done.stderr
+    output = start_python("-m", "wbsr", "test", "-opt", "test.yml", CUDA_VISIBLE_DEVICES="").output()
+    assert "no error table" not in output
     content = json.loads((tmp_path / "results/curve/set.json").read_text())
     assert (content["set"], content["images"], content["scale"], content["weights"]) == ("set", 2, 2, "net.pth")
     rows = {row["name"]: row for row in content["rows"]}

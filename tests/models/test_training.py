@@ -1,11 +1,7 @@
 """Training through BasicSR: HES and BDLoss in stock models, WBSR whole, killed and resumed, tested from its file."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,8 +15,7 @@ OPTIONS = Path(__file__).parents[2] / "options" / "train"
 
 # Notes what each iteration trains on, then is the command `wbsr`.
 SPY = """
-import hashlib, sys, torch
-torch.set_num_threads(1)
+import hashlib, sys
 import wbsr.plugin
 from basicsr.models.sr_model import SRModel
 feed = SRModel.feed_data
@@ -75,19 +70,16 @@ def small(name, folder, **changes):
     return path
 
 
-def start(folder, *arguments):
-    command = [sys.executable, "-c", SPY, *map(str, arguments)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+@pytest.fixture
+def start(start_program):
+    """Start `wbsr ARGUMENTS` in a folder, which notes what it trains on."""
+    return lambda folder, *arguments: start_program(SPY, *arguments, folder=folder, CUDA_VISIBLE_DEVICES="")
 
 
-def run(folder, *arguments):
-    process = start(folder, *arguments)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    return output
+@pytest.fixture
+def run(start):
+    """What `wbsr ARGUMENTS` says in a folder, where it goes through and notes what it trains on."""
+    return lambda folder, *arguments: start(folder, *arguments).output()
 
 
 def fed(folder):
@@ -95,7 +87,7 @@ def fed(folder):
 
 
 @pytest.mark.parametrize("name", ["HES_RCAN_x2", "BDLoss_EDSR_x2"])
-def test_hes_and_bdloss_drop_into_stock_option_files(name, folder):
+def test_hes_and_bdloss_drop_into_stock_option_files(name, folder, run):
     output = run(folder, "train", "-opt", small(name, folder))
     assert "iter:      12" in output
     weights = torch.load(folder / "experiments" / name / "models" / "net_g_latest.pth", weights_only=True)
@@ -106,7 +98,7 @@ def test_hes_and_bdloss_drop_into_stock_option_files(name, folder):
         assert np.mean(hard[6:]) > np.mean(hard[:6])
 
 
-def test_dda_drops_into_a_stock_option_file_and_resumes_with_its_losses(folder):
+def test_dda_drops_into_a_stock_option_file_and_resumes_with_its_losses(folder, run):
     path = small("HES_RCAN_x2", folder, total_iter=24)
     opt = yaml.safe_load(path.read_text(encoding="utf-8"))
     hes = {"num_classes": 4, "stride": 4, "refresh": 6}
@@ -130,7 +122,7 @@ def test_dda_drops_into_a_stock_option_file_and_resumes_with_its_losses(folder):
 
 
 @pytest.mark.parametrize("name", ["HES_SRResNet_x2", "WBSR_SRResNet_x2"])
-def test_images_that_stay_in_memory_change_no_training_and_no_resume(name, folder):
+def test_images_that_stay_in_memory_change_no_training_and_no_resume(name, folder, run):
     """Under BasicSR's own model too, and read ahead by its prefetching or not."""
     plain, resident = folder, folder / "resident"
     resident.mkdir()
@@ -156,7 +148,7 @@ def test_images_that_stay_in_memory_change_no_training_and_no_resume(name, folde
     assert fed(resident)[12:] == fed(plain)[4:]
 
 
-def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder):
+def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder, run, start):
     whole, killed = folder, folder / "killed"
     path = small("WBSR_SRResNet_x2", folder)
     run(whole, "train", "-opt", path)
@@ -166,10 +158,9 @@ def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder)
     state = killed / "experiments" / "WBSR_SRResNet_x2" / "training_states" / "8.state"
     deadline = time.monotonic() + 200
     while not state.exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[0]
+        assert process.returncode is None, process.stdout.read()
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
     before = len(fed(killed))
     output = run(killed, "train", "-opt", path, "--auto_resume")
     done = int(output.split("Resuming training from epoch: ")[1].split("iter: ")[1].split(".")[0])
@@ -185,7 +176,7 @@ def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder)
         assert torch.allclose(found["params"][name], weight, atol=1e-6), name
 
 
-def test_arm_is_trained_calibrated_and_tested_over_a_list_of_etas(folder):
+def test_arm_is_trained_calibrated_and_tested_over_a_list_of_etas(folder, run):
     path = small("ARM_SRResNet_x2", folder)
     run(folder, "train", "-opt", path)
     weights = "experiments/ARM_SRResNet_x2/models/net_g_latest.pth"
@@ -207,7 +198,7 @@ def test_arm_is_trained_calibrated_and_tested_over_a_list_of_etas(folder):
     assert len(list((folder / "results" / "tested" / "visualization" / "set_maps").iterdir())) == 8
 
 
-def test_a_trained_checkpoint_is_tested_from_its_file_alone(folder):
+def test_a_trained_checkpoint_is_tested_from_its_file_alone(folder, run, start):
     path = small("WBSR_EDSR_x2", folder, supernet={"strategy": "all"})
     run(folder, "train", "-opt", path)
     opt = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -240,7 +231,5 @@ def test_a_trained_checkpoint_is_tested_from_its_file_alone(folder):
         "depths": [1, 3],
     }
     (folder / "other.yml").write_text(yaml.safe_dump(opt), encoding="utf-8")
-    process = start(folder, "test", "-opt", "other.yml")
-    message = process.communicate(timeout=200)[0]
-    assert process.returncode == 2
+    message = start(folder, "test", "-opt", "other.yml").output(2)
     assert "are of another architecture than Supernet, or of other settings of it: they lack body.2." in message

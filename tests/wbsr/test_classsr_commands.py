@@ -47,10 +47,7 @@ def small(path):
 
 def test_two_stages_then_a_test_and_pictures(folder, write_options, start_python, capsys):
     def run(command, opt):
-        process = start_python.command("-m", "wbsr", command, "-opt", write_options(opt))
-        output = process.communicate(timeout=120)[0]
-        assert process.returncode == 0, output
-        return output
+        return start_python("-m", "wbsr", command, "-opt", write_options(opt)).output()
 
     states = []
     for stage in STAGES:

@@ -34,18 +34,14 @@ def luma(images, options, monkeypatch):
 def test_from_training_to_pictures(luma, model, write_options, start_python, tmp_path, capsys):
     luma |= {"model_type": model, "network_g": dict(NETWORKS[model])}
     write_options(luma)
-    process = start_python.command("-m", "wbsr", "train", "-opt", "options.yml")
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
+    start_python("-m", "wbsr", "train", "-opt", "options.yml").output()
     weights = tmp_path / "experiments/tiny/models/net_g_latest.pth"
 
     luma["datasets"] = {"test_1": luma["datasets"]["val"]}
     luma["path"] = {"pretrain_network_g": str(weights)}
     luma["val"] |= {"suffix": None, "dynamic": {"routing": "paper", "compare": True, "save_map": True}}
     write_options(luma)
-    process = start_python.command("-m", "wbsr", "test", "-opt", "options.yml")
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
+    start_python("-m", "wbsr", "test", "-opt", "options.yml").output()
     rows = json.loads((tmp_path / "results/tiny/val.json").read_text())["rows"]
     assert {"paper", "full", "dense", "bicubic"} <= {row["name"] for row in rows}
     assert all(row["psnr"] > 10 for row in rows if row["name"] != "paper")

@@ -6,19 +6,13 @@ import socket
 from wbsr import cli
 
 
-def finish(process):
-    output = process.communicate(timeout=120)[0]
-    return process.returncode, output
-
-
 def test_train_then_test(images, options, write_options, start_python, tmp_path):
     root = images()
     options["train"]["total_iter"] = 4
     options["logger"]["save_checkpoint_freq"] = 4
     write_options(options)
-    process = start_python.command("-m", "wbsr", "train", "-opt", "options.yml", "--force_yml", "name=forced")
-    code, output = finish(process)
-    assert code == 0, output
+    forced = ["--force_yml", "name=forced"]
+    output = start_python("-m", "wbsr", "train", "-opt", "options.yml", *forced).output()
     assert "iter:       4" in output
     network = root / "experiments/forced/models/net_g_latest.pth"
     copied = (root / "experiments/forced/options.yml").read_text()
@@ -28,8 +22,7 @@ def test_train_then_test(images, options, write_options, start_python, tmp_path)
     options["path"] = {"pretrain_network_g": str(network), "param_key_g": "params_ema"}
     options["val"] |= {"suffix": None}
     write_options(options)
-    code, output = finish(start_python.command("-m", "wbsr", "test", "-opt", "options.yml"))
-    assert code == 0, output
+    output = start_python("-m", "wbsr", "test", "-opt", "options.yml").output()
     assert re.search(r"Validation held_out\s+# psnr: \d+\.\d+", output)
     assert len(list((root / "results/tiny/visualization/held_out").glob("*_tiny.png"))) == 10
 
@@ -70,9 +63,8 @@ def test_two_processes_train_together_on_a_cpu(images, options, write_options, s
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    process = start_python.command(*torchrun, "-m", "wbsr", "train", "-opt", "options.yml", "--launcher", "pytorch")
-    code, output = finish(process)
-    assert code == 0, output
+    command = ["-m", "wbsr", "train", "-opt", "options.yml", "--launcher", "pytorch"]
+    output = start_python(*torchrun, *command).output()
     assert "World size (gpu number): 2" in output
     assert "iter:       4" in output
     assert (tmp_path / "experiments/tiny/models/net_g_latest.pth").is_file()
