@@ -9,7 +9,7 @@ thresholds are quantiles of the images' own scores, so that the maps are those o
 Rivals, all with the same weights and in the same process, taking turns:
     stock       the full network on the whole image, NCHW, as BasicSR's SRModel.test
     dense       the best dense variant: channels-last, inference mode, kept memory blocks
-    dense_bf16  the same in bf16
+    dense_bf16  the same in bf16; --no-bf16 leaves it out, for CPUs that have to emulate it
     patches     routed, one patch of 32 at a time with a stride of 28, overlaps averaged, as in ClassSR and ARM
     one_size    routed, tiles of one patch with a halo, batched by subnet
     ours        routed, tiles joined
@@ -147,9 +147,9 @@ def _starts(length: int) -> list[int]:
     return sorted({*range(0, max(length - PATCH, 0), STRIDE), max(length - PATCH, 0)})
 
 
-def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int | None) -> dict[str, Call]:
+def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int | None, bf16: bool) -> dict[str, Call]:
     """The runs that no share changes: dense ones, and ours with everything routed to the full network."""
-    stock, dense, half = supernet.extract(), ready(supernet.extract()), ready(supernet.extract(), "bf16")
+    stock, dense = supernet.extract(), ready(supernet.extract())
     ours = DynamicUpscaler(supernet, PATCH, "full", EngineSettings(halo=halo))
 
     @torch.inference_mode()
@@ -160,28 +160,29 @@ def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int | None) -> dict[
     def as_basicsr() -> object:
         return stock(lr[None])
 
-    return {
-        "stock": as_basicsr,
-        "dense": lambda: run(dense, torch.float32),
-        "dense_bf16": lambda: run(half, dtype_of("bf16")),
-        "ours_full": lambda: ours(lr),
-    }
+    calls = {"stock": as_basicsr, "dense": lambda: run(dense, torch.float32), "ours_full": lambda: ours(lr)}
+    if bf16:
+        half = ready(supernet.extract(), "bf16")
+        calls["dense_bf16"] = lambda: run(half, dtype_of("bf16"))
+    return calls
 
 
 def routed_calls(
-    joined: DynamicUpscaler, lr: Tensor, thresholds: list[float], stock: Sequence[nn.Module]
+    joined: DynamicUpscaler, lr: Tensor, thresholds: list[float], stock: Sequence[nn.Module], bf16: bool
 ) -> dict[str, Call]:
     """The runs under one share; `joined` is ours, `stock` are the subnets as BasicSR builds them."""
     supernet, profile, halo = joined.network, joined.profile, joined.settings.halo
     route = functools.partial(_route, thresholds, len(stock))
     apart = DynamicUpscaler(supernet, profile, settings=EngineSettings(plan="tiles", halo=halo, max_tile=PATCH))
-    half = DynamicUpscaler(supernet, profile, settings=EngineSettings(halo=halo, precision="bf16"))
-    return {
+    calls: dict[str, Call] = {
         "patches": lambda: one_patch_at_a_time(stock, lr, route, supernet.scale),
         "one_size": lambda: apart(lr),
         "ours": lambda: joined(lr),
-        "ours_bf16": lambda: half(lr),
     }
+    if bf16:
+        half = DynamicUpscaler(supernet, profile, settings=EngineSettings(halo=halo, precision="bf16"))
+        calls["ours_bf16"] = lambda: half(lr)
+    return calls
 
 
 class Floor:
@@ -233,22 +234,23 @@ def compare(
     stock = [supernet.extract(subnet) for subnet in supernet.subnets]
     rows = []
     for lr in tqdm(images, desc="images", unit="image", leave=False):
-        calls: dict[str, Call] = {**floor.calls, **fixed_calls(supernet, lr, arguments.halo)}
+        fixed = fixed_calls(supernet, lr, arguments.halo, arguments.bf16)
+        calls: dict[str, Call] = {**floor.calls, **fixed}
         settings = EngineSettings(halo=arguments.halo)
         ours = {
             share: DynamicUpscaler(supernet, Profile(PATCH, tuple(cut)), settings=settings)
             for share, cut in cuts.items()
         }
         for share, thresholds in cuts.items():
-            routed = routed_calls(ours[share], lr, thresholds, stock)
+            routed = routed_calls(ours[share], lr, thresholds, stock, arguments.bf16)
             calls.update({f"{name}@{share}": call for name, call in routed.items()})
         times = clock.run(calls, arguments.repeats)
         per_pixel = floor.per_pixel(times)
         for share in cuts:
             report, outside = watched_run(ours[share], lr, clock)
             choice = np.kron(report.choice, np.ones((PATCH, PATCH), np.int64))[: lr.shape[1], : lr.shape[2]]
-            turns = {name: times[name] for name in ("stock", "dense", "dense_bf16", "ours_full")}
-            turns |= {name: times[f"{name}@{share}"] for name in ("patches", "one_size", "ours", "ours_bf16")}
+            turns = {name: times[name] for name in fixed}
+            turns |= {name: times[f"{name}@{share}"] for name in routed}
             turns["floor"] = sum(np.count_nonzero(choice == m) * t for m, t in enumerate(per_pixel))
             row: dict[str, Any] = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share}
             row["flops_share_run"] = report.flops_share_run
@@ -275,7 +277,7 @@ def _machine(device: str) -> str:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """What is told of each image and share, row by row."""
     head = ["FLOPs", "run", "/stock", "/dense", "/floor", "patches/ours", "one size/ours", "overhead", "full/dense"]
-    head.append("bf16/dense bf16")
+    head += ["bf16/dense bf16"] if "dense_bf16" in rows[0]["milliseconds"] else []
     lines = [" | ".join(head)]
     for row in rows:
         turns = {name: np.array(found) for name, found in row["milliseconds"].items()}
@@ -286,7 +288,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = [row["flops_share"], row["flops_share_run"]]
         cells += [over("ours", other) for other in ("stock", "dense", "floor")]
         cells += [over("patches", "ours"), over("one_size", "ours"), row["overhead"], over("ours_full", "dense")]
-        cells.append(over("ours_bf16", "dense_bf16"))
+        cells += [over("ours_bf16", "dense_bf16")] if "dense_bf16" in turns else []
         lines.append(" | ".join(f"{cell:.3f}".rjust(len(name)) for name, cell in zip(head, cells, strict=True)))
     return "\n".join(lines)
 
@@ -306,6 +308,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repeats", type=int, default=5)
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    made.add_argument("--no-bf16", dest="bf16", action="store_false", help="on a CPU, leave bf16 out")
     made.add_argument("--device", default="cpu")
     made.add_argument("--results", type=Path, help="JSON file")
     plans = made.add_argument_group("on a GPU")
