@@ -9,11 +9,12 @@ thresholds are quantiles of the images' own scores, so that the maps are those o
 Rivals, all with the same weights and in the same process, taking turns:
     stock       the full network on the whole image, NCHW, as BasicSR's SRModel.test
     dense       the best dense variant: channels-last, inference mode, kept memory blocks
-    dense_bf16  the same in bf16; --no-bf16 leaves it out, for CPUs that have to emulate it
+    dense_bf16  the same in bf16
     patches     routed, one patch of 32 at a time with a stride of 28, overlaps averaged, as in ClassSR and ARM
     one_size    routed, tiles of one patch with a halo, batched by subnet
     ours        routed, tiles joined
 The floor is Σ n_m t_m: LR pixels under subnet m times its time per pixel in its best window, without a halo.
+`--without` leaves rivals out: bf16 where a CPU has to emulate it, and what takes long.
 
 All calls take turns, those of the floor too, and a ratio is the median of the turns' own ratios, after a warm-up: what
 else the machine does slows both sides of it. `--clock cpu` counts the process's CPU time, for machines that others use
@@ -53,6 +54,7 @@ from wbsr_models.inference.ready import ready
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.settings import EngineSettings
 from wbsr_models.inference.upscaler import DynamicUpscaler
+from wbsr_models.inference.workers import cores
 from wbsr_models.routing.equations import route_by_class
 from wbsr_models.routing.profile import Profile
 
@@ -66,20 +68,31 @@ TINY: dict[str, Any] = {
     "backbone": {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 4},
     "depths": [1, 2],
 }
+OPTIONAL = {"floor": [], "patches": ["patches"], "one_size": ["one_size"], "bf16": ["dense_bf16", "ours_bf16"]}
+RATIOS = {
+    "/stock": ("ours", "stock"),
+    "/dense": ("ours", "dense"),
+    "/floor": ("ours", "floor"),
+    "patches/ours": ("patches", "ours"),
+    "one size/ours": ("one_size", "ours"),
+    "full/dense": ("ours_full", "dense"),
+    "bf16/dense bf16": ("ours_bf16", "dense_bf16"),
+}
 FLOOR_WINDOWS = ((4, 32), (1, 64), (1, 96), (1, 128))  # batch, side: what a subnet's best time is sought among
 
 
 class Stopwatch(nn.Module):
-    """A network that adds up the time it runs."""
+    """A network that notes the times it runs, in whatever thread."""
 
     def __init__(self, network: nn.Module, clock: Clock) -> None:
         super().__init__()
-        self.network, self.clock, self.total = network, clock, 0.0
+        self.network, self.clock = network, clock
+        self.times: list[float] = []
 
     def forward(self, x: Tensor) -> Tensor:
         start = self.clock.now()
         y: Tensor = self.network(x)
-        self.total += self.clock.now() - start
+        self.times.append(self.clock.now() - start)
         return y
 
 
@@ -147,9 +160,9 @@ def _starts(length: int) -> list[int]:
     return sorted({*range(0, max(length - PATCH, 0), STRIDE), max(length - PATCH, 0)})
 
 
-def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int | None, bf16: bool) -> dict[str, Call]:
+def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int | None) -> dict[str, Call]:
     """The runs that no share changes: dense ones, and ours with everything routed to the full network."""
-    stock, dense = supernet.extract(), ready(supernet.extract())
+    stock, dense, half = supernet.extract(), ready(supernet.extract()), ready(supernet.extract(), "bf16")
     ours = DynamicUpscaler(supernet, PATCH, "full", EngineSettings(halo=halo))
 
     @torch.inference_mode()
@@ -160,29 +173,28 @@ def fixed_calls(supernet: DynamicNetwork, lr: Tensor, halo: int | None, bf16: bo
     def as_basicsr() -> object:
         return stock(lr[None])
 
-    calls = {"stock": as_basicsr, "dense": lambda: run(dense, torch.float32), "ours_full": lambda: ours(lr)}
-    if bf16:
-        half = ready(supernet.extract(), "bf16")
-        calls["dense_bf16"] = lambda: run(half, dtype_of("bf16"))
-    return calls
+    return {
+        "stock": as_basicsr,
+        "dense": lambda: run(dense, torch.float32),
+        "dense_bf16": lambda: run(half, dtype_of("bf16")),
+        "ours_full": lambda: ours(lr),
+    }
 
 
 def routed_calls(
-    joined: DynamicUpscaler, lr: Tensor, thresholds: list[float], stock: Sequence[nn.Module], bf16: bool
+    joined: DynamicUpscaler, lr: Tensor, thresholds: list[float], stock: Sequence[nn.Module]
 ) -> dict[str, Call]:
     """The runs under one share; `joined` is ours, `stock` are the subnets as BasicSR builds them."""
     supernet, profile, halo = joined.network, joined.profile, joined.settings.halo
     route = functools.partial(_route, thresholds, len(stock))
     apart = DynamicUpscaler(supernet, profile, settings=EngineSettings(plan="tiles", halo=halo, max_tile=PATCH))
-    calls: dict[str, Call] = {
+    half = DynamicUpscaler(supernet, profile, settings=EngineSettings(halo=halo, precision="bf16"))
+    return {
         "patches": lambda: one_patch_at_a_time(stock, lr, route, supernet.scale),
         "one_size": lambda: apart(lr),
         "ours": lambda: joined(lr),
+        "ours_bf16": lambda: half(lr),
     }
-    if bf16:
-        half = DynamicUpscaler(supernet, profile, settings=EngineSettings(halo=halo, precision="bf16"))
-        calls["ours_bf16"] = lambda: half(lr)
-    return calls
 
 
 class Floor:
@@ -215,14 +227,18 @@ class Floor:
 
 
 def watched_run(upscaler: DynamicUpscaler, lr: Tensor, clock: Clock) -> tuple[Report, float]:
-    """What a run does of an upscaler that has run before, and the share of its time that is spent outside networks."""
+    """What a run does of an upscaler that has run before, and the share of its time that is spent outside networks.
+
+    Where tiles run side by side, each thread's time counts.
+    """
     networks = upscaler.pool._ready
     watches = {key: Stopwatch(network, clock) for key, network in networks.items()}
     networks.update(watches)
     start = clock.now()
     _, report = upscaler(lr)
     total = clock.now() - start
-    return report, 1 - sum(watch.total for watch in watches.values()) / total
+    threads = cores(clock.device) if report.plan == "tiles" else 1
+    return report, 1 - sum(sum(watch.times) for watch in watches.values()) / (threads * total)
 
 
 def compare(
@@ -230,34 +246,41 @@ def compare(
 ) -> list[dict[str, Any]]:
     """All that is measured, as plain types."""
     cuts = {share: thresholds_for(share, images, supernet) for share in arguments.shares}
-    floor = Floor(supernet, clock.device)
+    floor = None if "floor" in arguments.without else Floor(supernet, clock.device)
+    left_out = {name for rival in arguments.without for name in OPTIONAL[rival]}
     stock = [supernet.extract(subnet) for subnet in supernet.subnets]
     rows = []
     for lr in tqdm(images, desc="images", unit="image", leave=False):
-        fixed = fixed_calls(supernet, lr, arguments.halo, arguments.bf16)
-        calls: dict[str, Call] = {**floor.calls, **fixed}
+        fixed = _without(left_out, fixed_calls(supernet, lr, arguments.halo))
+        calls: dict[str, Call] = {**(floor.calls if floor else {}), **fixed}
         settings = EngineSettings(halo=arguments.halo)
         ours = {
             share: DynamicUpscaler(supernet, Profile(PATCH, tuple(cut)), settings=settings)
             for share, cut in cuts.items()
         }
-        for share, thresholds in cuts.items():
-            routed = routed_calls(ours[share], lr, thresholds, stock, arguments.bf16)
-            calls.update({f"{name}@{share}": call for name, call in routed.items()})
+        routed = {
+            share: _without(left_out, routed_calls(ours[share], lr, thresholds, stock))
+            for share, thresholds in cuts.items()
+        }
+        calls |= {f"{name}@{share}": call for share, some in routed.items() for name, call in some.items()}
         times = clock.run(calls, arguments.repeats)
-        per_pixel = floor.per_pixel(times)
         for share in cuts:
             report, outside = watched_run(ours[share], lr, clock)
-            choice = np.kron(report.choice, np.ones((PATCH, PATCH), np.int64))[: lr.shape[1], : lr.shape[2]]
-            turns = {name: times[name] for name in fixed}
-            turns |= {name: times[f"{name}@{share}"] for name in routed}
-            turns["floor"] = sum(np.count_nonzero(choice == m) * t for m, t in enumerate(per_pixel))
+            turns = {name: times[name] for name in fixed} | {name: times[f"{name}@{share}"] for name in routed[share]}
+            if floor:
+                choice = np.kron(report.choice, np.ones((PATCH, PATCH), np.int64))[: lr.shape[1], : lr.shape[2]]
+                per_pixel = floor.per_pixel(times)
+                turns["floor"] = sum(np.count_nonzero(choice == m) * t for m, t in enumerate(per_pixel))
             row: dict[str, Any] = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share}
             row["flops_share_run"] = report.flops_share_run
             row["overhead"] = outside
             row["milliseconds"] = {name: found.tolist() for name, found in turns.items()}
             rows.append(row)
     return rows
+
+
+def _without(names: set[str], calls: dict[str, Call]) -> dict[str, Call]:
+    return {name: call for name, call in calls.items() if name not in names}
 
 
 def environment(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -276,19 +299,14 @@ def _machine(device: str) -> str:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """What is told of each image and share, row by row."""
-    head = ["FLOPs", "run", "/stock", "/dense", "/floor", "patches/ours", "one size/ours", "overhead", "full/dense"]
-    head += ["bf16/dense bf16"] if "dense_bf16" in rows[0]["milliseconds"] else []
+    there = rows[0]["milliseconds"].keys()
+    ratios = {title: pair for title, pair in RATIOS.items() if there >= set(pair)}
+    head = ["FLOPs", "run", "overhead", *ratios]
     lines = [" | ".join(head)]
     for row in rows:
         turns = {name: np.array(found) for name, found in row["milliseconds"].items()}
-
-        def over(name: str, other: str, turns: dict[str, Turns] = turns) -> float:
-            return float(np.median(turns[name] / turns[other]))
-
-        cells = [row["flops_share"], row["flops_share_run"]]
-        cells += [over("ours", other) for other in ("stock", "dense", "floor")]
-        cells += [over("patches", "ours"), over("one_size", "ours"), row["overhead"], over("ours_full", "dense")]
-        cells += [over("ours_bf16", "dense_bf16")] if "dense_bf16" in turns else []
+        cells = [row["flops_share"], row["flops_share_run"], row["overhead"]]
+        cells += [float(np.median(turns[name] / turns[other])) for name, other in ratios.values()]
         lines.append(" | ".join(f"{cell:.3f}".rjust(len(name)) for name, cell in zip(head, cells, strict=True)))
     return "\n".join(lines)
 
@@ -308,7 +326,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repeats", type=int, default=5)
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("--clock", choices=["wall", "cpu"], default="wall")
-    made.add_argument("--no-bf16", dest="bf16", action="store_false", help="on a CPU, leave bf16 out")
+    made.add_argument("--without", nargs="+", choices=OPTIONAL, default=[], help="what to leave out, on a CPU")
     made.add_argument("--device", default="cpu")
     made.add_argument("--results", type=Path, help="JSON file")
     plans = made.add_argument_group("on a GPU")
