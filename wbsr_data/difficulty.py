@@ -23,6 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LEAST_WEIGHT = 1e-290  # of a class that is not empty: what is cut off elsewhere must have somewhere to go
+
 ThresholdMode = Literal["quantile", "linear"]
 
 
@@ -107,7 +109,8 @@ def class_probabilities(counts: ArrayLike, delta: float = 0.9, max_repeat: float
     filled = patches > 0
     classes = np.flatnonzero(filled)
     weights = np.zeros_like(patches)
-    weights[filled] = delta ** (classes[-1] - classes).astype(np.float64) / patches[filled]  # δ^-k, without overflow
+    powers = delta ** (classes[-1] - classes).astype(np.float64)  # δ^-k, without overflow
+    weights[filled] = np.maximum(powers, _LEAST_WEIGHT) / patches[filled]
     probabilities: NDArray[np.float64] = weights / weights.sum()
     return probabilities if max_repeat is None else bounded(probabilities, max_repeat * patches / patches.sum())
 

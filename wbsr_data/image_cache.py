@@ -82,7 +82,7 @@ class ImageCache:
             return
         try:
             self._memory = mmap.mmap(-1, size)
-        except OSError as error:  # a system that does not promise more memory than it has
+        except (OSError, OverflowError) as error:  # a system that does not promise more memory than it has
             _logger.warning("Decoded images are not kept: %d MB can't be had (%s).", size // 1_000_000, error)
             self._limit = 0
             return

@@ -43,10 +43,16 @@ class PairReader:
         """The encoded image.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            OSError: the file is gone, or can't be read.
             ValueError: the LMDB lacks the key.
         """
-        data = self._file_client().get(self._paths[number][f"{side}_path"], side)
+        try:
+            data = self._file_client().get(self._paths[number][f"{side}_path"], side)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise type(error)(
+                f"{self.name(number, side)} can't be read ({reason}): put it back, then resume"
+            ) from error
         if data is None:
             raise ValueError(
                 f"{self.name(number, side)} is missing, though meta_info.txt lists it: make the LMDB again"

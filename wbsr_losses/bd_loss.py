@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -34,6 +35,7 @@ from wbsr_losses.functional import bd_loss_gaussian, bd_loss_laplace, bd_loss_mo
 from wbsr_losses.importance import ImportanceWeights
 from wbsr_losses.mixture import GaussianMixture, working_precision
 from wbsr_losses.options import BDLossOptions
+from wbsr_losses.pixels import Measure, list_images
 from wbsr_losses.residual import bicubic_base
 from wbsr_losses.texture import local_texture
 
@@ -52,7 +54,7 @@ class BDLoss(nn.Module):
 
     Args:
         loss_weight: factor of the loss.
-        reduction: `none`, `mean` or `sum` over all elements.
+        reduction: `mean` or `sum` over all elements; or `none`, of which a training can't make use.
         form: `laplace` (tends to L1 as σ → 0; predictions far outside 0-1 get no gradient, as both its terms grow at
             the same rate, as they do in the data's own tail if b is above its scale), `gaussian` (Eq. 14 as printed;
             tends to MSE), `monte_carlo` (Balanced MSE's batch form, without a mixture), or `weighted` (L1 in which rare
@@ -111,6 +113,26 @@ class BDLoss(nn.Module):
             self.mixture.register_load_state_dict_post_hook(self.balance.work_out)  # type: ignore[no-untyped-call]
         self.generator = torch.Generator().manual_seed(options.seed)
         self.register_buffer("noted", torch.zeros(NOTES, dtype=torch.float64), persistent=False)
+
+    @staticmethod
+    def check_options(block: Mapping[str, Any]) -> None:
+        """Check what a training's option file says, without fitting a mixture.
+
+        Raises:
+            TypeError, ValueError, FileNotFoundError: as the constructor does; and a reduction without a scalar.
+        """
+        parameters = signature(BDLoss).parameters.items()
+        defaults = {name: parameter.default for name, parameter in parameters}
+        given = {name: value for name, value in block.items() if name != "type"}
+        options = parse(BDLossOptions, defaults | given, "BDLoss")
+        if options.reduction == "none":
+            raise ValueError("BDLoss: reduction must be mean or sum in a training, which needs one number, got none")
+        if options.components < 1:
+            raise ValueError(f"BDLoss: components must be a whole number of at least 1, got {options.components}")
+        if options.dataroot_gt is not None:
+            list_images(options.dataroot_gt)
+        elif options.mixture is not None:
+            _load(options.mixture, options.y)
 
     @property
     def needs_lq(self) -> bool:
@@ -224,14 +246,15 @@ def _mixture(options: BDLossOptions) -> GaussianMixture | None:
             y=options.y,
             scale=options.scale,
         )
-    if options.mixture is None:
-        return None
-    mixture = GaussianMixture.load(options.mixture)
-    dimension, came = 1 if options.y == "texture" else CHANNELS, mixture.dimension
+    return None if options.mixture is None else _load(options.mixture, options.y)
+
+
+def _load(path: Path | str, y: Measure) -> GaussianMixture:
+    """The mixture of a file, which must fit what is balanced."""
+    mixture = GaussianMixture.load(path)
+    dimension, came = 1 if y == "texture" else CHANNELS, mixture.dimension
     if came != dimension:
-        raise ValueError(
-            f"the mixture {options.mixture} must have dimension {dimension}, got {came}: fit it to y: {options.y}"
-        )
+        raise ValueError(f"the mixture {path} must have dimension {dimension}, got {came}: fit it to y: {y}")
     return mixture
 
 

@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,7 @@ def fit_mixture(
         FileNotFoundError: no such folder, or no image in it.
         ValueError: a setting out of its range, an image that can't be read, or fewer samples than components.
     """
-    _check(components, covariance, max_samples)
+    _check(components, covariance, max_samples, y)
     if (y == "residual") != (scale is not None) or (scale is not None and scale < 2):
         raise ValueError(f"scale must be at least 2 for y: residual, and goes with it alone, got {scale} for y: {y}")
     images = list_images(root)
@@ -81,7 +81,9 @@ def fit_mixture(
     return mixture
 
 
-def _check(components: int, covariance: str, max_samples: int) -> None:
+def _check(components: int, covariance: str, max_samples: int, y: str) -> None:
+    if y not in get_args(Measure):
+        raise ValueError(f"y must be one of {', '.join(get_args(Measure))}, got {y!r}")
     if not (isinstance(components, int) and components >= 1):
         raise ValueError(f"components must be a whole number of at least 1, got {components!r}")
     if covariance not in SKLEARN_NAMES:

@@ -33,7 +33,7 @@ class ImportanceWeights(nn.Module):
         strength: α, in 0..1.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number out of its range, or a mixture so narrow that the table misses it.
     """
 
     table: Tensor
@@ -46,6 +46,11 @@ class ImportanceWeights(nn.Module):
             raise ValueError(f"strength must be in 0..1, got {strength}")
         self.sigma, self.strength = sigma, strength
         self.work_out(mixture)
+        if self.table.isnan().any():
+            raise ValueError(
+                f"form: weighted needs a mixture that is wider than 1/{STEPS} somewhere in -{REACH:g}..{REACH:g}: fit "
+                "one to textures of images"
+            )
 
     def work_out(self, mixture: GaussianMixture, _loaded: Any = None) -> None:
         """Take the mixture's numbers as they are; `_loaded` is what PyTorch tells a hook after loading them."""

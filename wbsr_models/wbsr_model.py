@@ -56,17 +56,6 @@ class WBSRModel(TrainedModel):
         """The strategy."""
         return asdict(self.strategy)
 
-    def training_extras(self) -> dict[str, Any]:
-        """What the training state holds beside optimisers and schedulers, with the seed of the draws."""
-        extras = super().training_extras()
-        extras["supernet"]["seed"] = self.seed
-        return extras
-
-    def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Resume, and go on with the sequence of draws."""
-        super().resume_training(resume_state)
-        self.seed = resume_state.get("supernet", {}).get("seed", self.seed)
-
     def passes(self, iteration: int) -> list[Pass]:
         """One for each drawn subnet."""
         done = (iteration - 1) / self.opt["train"]["total_iter"]

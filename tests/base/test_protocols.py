@@ -18,6 +18,7 @@ TAKES_PART = {
     "AddsToTrainingState": {"DDAPairedImageDataset", "WBSRModel", "ClassSRModel"},
     "AddsToCheckpoint": {"WBSRModel", "ClassSRModel"},
     "ChecksOptions": {
+        "BDLoss",
         "ClassSR",
         "ClassSRModel",
         "DDAPairedImageDataset",

@@ -27,9 +27,10 @@ def resume(experiment):
     compat.install()
     import basicsr.train
 
-    def run(auto_resume=True, resume_state=None):
-        path = {"models": str(experiment / "models"), "training_states": str(experiment / "training_states")}
+    def run(auto_resume=True, resume_state=None, **path):
+        path |= {"models": str(experiment / "models"), "training_states": str(experiment / "training_states")}
         opt = {"name": "x", "auto_resume": auto_resume, "network_g": {}, "path": path | {"resume_state": resume_state}}
+        opt["manual_seed"] = 7
         return basicsr.train.load_resume_state(opt), opt
 
     return run
@@ -86,6 +87,24 @@ def test_a_named_state_that_is_missing_or_damaged_is_an_error_with_its_name(resu
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"training state does not exist: .*5\.state"):
         resume(auto_resume=False, resume_state=str(path))
+
+
+def test_the_seed_is_that_with_which_the_training_began(resume, experiment):
+    """Where the option file has none, BasicSR makes up another one at every start."""
+    assert resume()[1]["manual_seed"] == 7  # of a state without one
+    path = experiment / "training_states" / "10.state"
+    torch.save({**torch.load(path, weights_only=False), "manual_seed": 5}, path)
+    assert resume()[1]["manual_seed"] == 5
+
+
+@pytest.mark.parametrize(("key", "then"), [("state_dict", "params"), ("params_ema", "params"), (None, None)])
+def test_the_key_of_a_pretrained_file_is_not_asked_of_the_states_network(resume, key, then):
+    assert resume(param_key_g=key)[1]["path"]["param_key_g"] == then
+
+
+def test_a_network_that_is_not_resumed_keeps_its_key(resume):
+    path = resume(param_key_g="state_dict", ignore_resume_networks=["network_g"])[1]["path"]
+    assert path["param_key_g"] == "state_dict"
 
 
 def test_a_network_file_is_no_training_state(resume, experiment):

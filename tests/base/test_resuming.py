@@ -86,6 +86,19 @@ def test_an_unchanged_file_goes_on_to_the_last_bit_and_says_nothing(train, sched
             {"scheduler": {"type": "MultiStepLR", "milestones": [3], "restarts": [0, 6], "restart_weights": [1, 0.5]}},
             "train:scheduler:restarts 0 → [0, 6]",
         ),
+        (
+            {"scheduler": {"type": "MultiStepLR", "milestones": [9], "restarts": [0], "restart_weights": [0.5]}},
+            {
+                "scheduler": {
+                    "type": "MultiStepLR",
+                    "milestones": [9],
+                    "gamma": 0.5,
+                    "restarts": [0],
+                    "restart_weights": [0.5],
+                }
+            },
+            "train:scheduler:gamma 0.1 → 0.5",
+        ),
     ],
 )
 def test_a_changed_schedule_holds_from_there_on_and_is_told(train, before, after, told, caplog):
@@ -98,6 +111,12 @@ def test_a_changed_schedule_holds_from_there_on_and_is_told(train, before, after
     (line,) = [record.message for record in caplog.records if "differs" in record.message]
     assert line.startswith("The option file differs from the training state, and holds from iteration 8 on: ")
     assert told in line
+
+
+def test_a_schedule_that_ends_before_the_state_is_refused(train):
+    _, state, _ = train(8, scheduler=COSINE)
+    with pytest.raises(ValueError, match=r"is of iteration 8, behind the end of train:scheduler:periods 6: let them, "):
+        train(9, state, scheduler=COSINE | {"periods": [6]}, total_iter=6)
 
 
 def test_what_changed_once_is_no_change_the_next_time(train, caplog):

@@ -81,6 +81,13 @@ def test_excess_keeps_the_proportions_of_the_classes_below_the_bound():
     assert bounded[1] / bounded[0] == pytest.approx(free[1] / free[0])
 
 
+@pytest.mark.parametrize(("counts", "delta", "bound"), [([10] * 255, 0.01, 1.2), ([10] * 10, 1e-100, 2.0)])
+def test_the_bound_leaves_a_distribution_where_delta_is_extreme(counts, delta, bound):
+    shares = class_probabilities(counts, delta, bound)
+    assert shares.sum() == pytest.approx(1)
+    assert (shares <= bound / len(counts) * (1 + 1e-9)).all()
+
+
 def test_probability_errors():
     with pytest.raises(ValueError, match=r"delta must be in \(0, 1\], got 0"):
         class_probabilities([1, 2], 0.0)

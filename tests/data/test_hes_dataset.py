@@ -20,6 +20,7 @@ from basicsr.data import build_dataset  # noqa: E402
 from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs  # noqa: E402
 
+from wbsr.cli import user_message  # noqa: E402
 from wbsr_data import HESPairedImageDataset  # noqa: E402
 
 PLAN = {"batches_per_epoch": 5, "batch_size": 4, "total_iterations": 20, "seed": 1}
@@ -229,6 +230,17 @@ def test_an_image_that_goes_bad_in_a_training_is_named(pairs, options):
         dataset[0]
 
 
+def test_an_image_that_is_gone_in_a_training_is_named(pairs, options):
+    dataset = HESPairedImageDataset(options(pairs, {"decoded_mb": 0}))
+    for path in (pairs / "lr").iterdir():
+        path.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"lr/\d\.png can't be read \(No such file or directory\): put it back"
+    ) as e:
+        dataset[0]
+    assert user_message(e.value) is not None
+
+
 def test_an_image_that_shrinks_in_a_training_is_named(pairs, options, write_pair):
     dataset = HESPairedImageDataset(options(pairs))
     for number in range(6):
@@ -274,6 +286,11 @@ def test_a_missing_partner_and_empty_or_missing_folders(pairs, options):
         ({"hes": {"num_classes": 255, "stride": 1000}}, "255 classes for 24 patches"),
         ({"gt_size": 256, "hes": {}}, "got 6 images that are all smaller"),
         ({"io_backend": {}}, "io_backend must be a block with a type"),
+        ({"mean": [0.5] * 3}, "datasets:train: mean and std go together: std is missing"),
+        ({"mean": [0.5] * 2, "std": [0.5] * 2}, r"mean must be a list of 3 numbers, one a channel, got \[0.5, 0.5\]"),
+        ({"mean": [0.5] * 3, "std": [0.5, 0, 1]}, "std must be a list of 3 numbers above 0, one a channel"),
+        ({"mean": 0.5, "std": 1}, "mean must be a list of 3 numbers, one a channel, got 0.5"),
+        ({"mean": [0.5] * 3, "std": [1] * 3, "color": "y"}, "mean must be a list of 1 numbers, one a channel"),
     ],
 )
 def test_wrong_options_say_what_to_change(pairs, options, change, message):

@@ -50,10 +50,11 @@ def test_memory_that_cannot_be_had_only_costs_the_store(monkeypatch):
     def refuse(*arguments):
         raise OSError(12, "Cannot allocate memory")
 
+    too_much = ImageCache(2, 10**13)
     monkeypatch.setattr("wbsr_data.image_cache.mmap.mmap", refuse)
-    cache = ImageCache(2, 1)
-    cache.put(0, image(0))
-    assert cache.get(0) is None
+    for cache in (too_much, ImageCache(2, 1)):
+        cache.put(0, image(0))
+        assert cache.get(0) is None
 
 
 def test_what_a_forked_worker_adds_all_have():

@@ -225,6 +225,29 @@ def test_wrong_options_are_refused(change, error, message, file):
         BDLoss(**{"mixture": file, **change})
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"reduction": "none"}, ValueError, "reduction must be mean or sum in a training, which needs one number"),
+        (
+            {"form": "gausian"},
+            ValueError,
+            "form must be one of gaussian, laplace, monte_carlo, weighted, got 'gausian'",
+        ),
+        ({"mixture": "nothing.json"}, FileNotFoundError, "there is no mixture file nothing.json"),
+        ({"mixture": None, "dataroot_gt": "nowhere"}, FileNotFoundError, "there is no folder nowhere"),
+        ({"mixture": None, "dataroot_gt": ".", "components": 0}, ValueError, "components must be .* at least 1, got 0"),
+        ({"y": "residual"}, ValueError, "y: residual needs scale"),
+    ],
+)
+def test_the_options_of_a_training_are_checked_without_a_fit(change, error, message, file, monkeypatch):
+    monkeypatch.setattr("wbsr_losses.bd_loss.fit_mixture", None)
+    block = {"type": "BDLoss", "mixture": file}
+    BDLoss.check_options(block)
+    with pytest.raises(error, match=message):
+        BDLoss.check_options(block | change)
+
+
 def test_a_mixture_of_another_dimension_is_refused(tmp_path):
     GaussianMixture([1.0], [[0.5]], [[[0.1]]]).save(tmp_path / "grey.json")
     with pytest.raises(ValueError, match=r"the mixture .*grey\.json must have dimension 3, got 1"):

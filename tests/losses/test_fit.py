@@ -122,6 +122,7 @@ def test_the_shape_of_the_covariances_is_as_asked(hr):
         ({"components": 0}, "components must be a whole number of at least 1, got 0"),
         ({"components": "bic"}, "components must be .* got 'bic'"),
         ({"covariance": "diag"}, "covariance must be one of full, diagonal, spherical, got 'diag'"),
+        ({"y": "colour"}, "y must be one of pixel, residual, texture, got 'colour'"),
         ({"max_samples": 0}, r"max_samples must be in 1\.\.1000000, got 0"),
         ({"max_samples": 2_000_000}, r"max_samples must be in 1\.\.1000000"),
         ({"max_samples": 5}, "max_samples must be at least components = 8, got 5 pixels"),

@@ -96,6 +96,12 @@ def test_wrong_options_are_refused(options, message, tmp_path):
         BDLoss(**{"form": "weighted", "y": "texture", "noise_sigma": 0.05, "mixture": tmp_path / "m.json", **options})
 
 
+def test_a_mixture_that_no_place_of_the_table_meets_is_refused():
+    narrow = GaussianMixture([1.0], [[0.1003]], [[[1e-12]]])
+    with pytest.raises(ValueError, match=r"needs a mixture that is wider than 1/2048 somewhere in -1\.\.1"):
+        ImportanceWeights(narrow, 0.05, 0.25)
+
+
 def test_values_beyond_the_table_take_its_ends():
     weights = ImportanceWeights(mixture(), 0.05, 0.5)
     got = weights(torch.tensor([-3.0, -1.0, 1.0, 7.0]).expand(1, 1, 1, 4))

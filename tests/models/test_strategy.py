@@ -32,6 +32,11 @@ def test_sandwich_trains_both_ends_and_others_drawn_once_the_full_network_last(n
         assert len(drawn) == len(set(drawn)) == 2 + min(number, 3)
 
 
+def test_an_extreme_power_leaves_all_subnets_in_reach():
+    drawn = draw_subnets(StrategyOptions("sandwich", 3, power=3000.0), COSTS, 0, 1)
+    assert drawn == SUBNETS
+
+
 def test_a_supernet_of_one_subnet_trains_it_once():
     only = {Subnet(4, 1): 1}
     for strategy in ("random", "sandwich", "all"):

@@ -148,6 +148,18 @@ def test_images_that_stay_in_memory_change_no_training_and_no_resume(name, folde
     assert fed(resident)[12:] == fed(plain)[4:]
 
 
+def test_a_resumed_training_without_a_seed_draws_what_it_would_have_drawn(folder, run):
+    path = small("WBSR_SRResNet_x2", folder)
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | {"manual_seed": None}))
+    run(folder, "train", "-opt", path)
+    whole = fed(folder)
+    for state in (folder / "experiments" / path.stem / "training_states").iterdir():
+        if state.name != "4.state":
+            state.unlink()
+    run(folder, "train", "-opt", path, "--auto_resume")
+    assert fed(folder)[12:] == whole[4:]
+
+
 def test_a_killed_wbsr_training_resumes_with_the_draws_it_would_have_had(folder, run, start):
     whole, killed = folder, folder / "killed"
     path = small("WBSR_SRResNet_x2", folder)

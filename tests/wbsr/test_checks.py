@@ -1,6 +1,7 @@
 """Each fault that BasicSR lets slip in an option file is an error that says what to change."""
 
 import copy
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -320,6 +321,11 @@ def test_an_lmdb_is_recognised(check, tmp_path):
 
 
 def test_a_resumed_training_needs_no_pretrained_network(check):
+    with pytest.raises(FileNotFoundError, match=r"path:pretrain_network_g: there is no file gone.pth"):
+        check(auto_resume=True, path__pretrain_network_g="gone.pth")  # it has no state yet
+    states = Path("experiments/tiny/training_states")
+    states.mkdir(parents=True)
+    (states / "5.state").touch()
     check(auto_resume=True, path__pretrain_network_g="gone.pth")
 
 

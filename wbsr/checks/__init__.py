@@ -14,6 +14,7 @@ pairs         damaged images and sizes that do not match
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 from wbsr.checks.components import check_components
@@ -35,7 +36,7 @@ def check_options(opt: dict[str, Any], is_train: bool, auto_resume: bool = False
     Args:
         opt: the options; left as they are.
         is_train: whether they are for a training.
-        auto_resume: whether training goes on from the newest state, so that pretrained files are not read.
+        auto_resume: whether training goes on from the newest state, if there is one: then no pretrained files are read.
         allow_unknown: warn of keys that nobody reads, where they would be errors.
 
     Raises:
@@ -49,6 +50,12 @@ def check_options(opt: dict[str, Any], is_train: bool, auto_resume: bool = False
     check_components(options, is_train)
     if is_train:
         check_optimization(options)
-    check_files(options, read_pretrained=not (auto_resume or options["path"].get("resume_state")))
+    check_files(options, read_pretrained=not _resumes(options, auto_resume))
     check_pairs(options, is_train)
     check_trials(options, is_train)
+
+
+def _resumes(opt: dict[str, Any], auto_resume: bool) -> bool:
+    """Whether training goes on from a state."""
+    states = Path("experiments", str(opt["name"]), "training_states").glob("*.state")
+    return bool(opt["path"].get("resume_state")) or (auto_resume and any(states))

@@ -14,7 +14,8 @@ from wbsr.checks.arguments import check_arguments, check_keywords
 from wbsr.checks.components import registered
 from wbsr.checks.kinds import shown
 from wbsr.checks.reading import reads
-from wbsr_base.options import suggest
+from wbsr_base.hooks.recorded import StockComputeOptions
+from wbsr_base.options import parse, suggest
 
 
 def check_optimization(opt: Mapping[str, Any]) -> None:
@@ -32,6 +33,8 @@ def check_optimization(opt: Mapping[str, Any]) -> None:
         raise ValueError(
             "train: there is nothing to learn from: give pixel_opt, such as {type: L1Loss}, or perceptual_opt"
         )
+    if learns_by_basicsr and model.optimize_parameters is SRModel.optimize_parameters:
+        parse(StockComputeOptions, train.get("compute"), "train:compute")
     if getattr(getattr(model, "get_optimizer", None), "__module__", "").split(".")[0] in ("basicsr", "wbsr_models"):
         read = reads(model).at("train") if inspect.isclass(model) else set()
         for key in sorted({key for key in read if key.startswith("optim_")} or {"optim_g"}):

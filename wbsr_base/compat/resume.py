@@ -3,6 +3,9 @@
 BasicSR loads a training state onto the current CUDA device, which ends in an error where there is none; it takes the
 newest state whatever it holds, so that a half-written one, or one whose network is missing, ends every further attempt;
 and it looks for states in the current folder instead of the experiment's. Here the newest *complete* state counts.
+
+The key that `path:param_key_*` names is that of a pretrained file, not of the network that belongs to the state. And
+where the option file has no `manual_seed`, BasicSR makes one up at every start: the state's then holds.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ import torch
 
 from wbsr_base.files import sweep
 from wbsr_base.weights.fitting import check_finite
+
+SEED = "manual_seed"  # the key of the training state
 
 _UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 
@@ -37,7 +42,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
     With `--auto_resume` that is the newest complete state of the experiment; otherwise, or if the experiment has no
     state yet, the one that `path:resume_state` names. Where training goes on is noted as `opt["resume_iter"]` and
-    `opt["resume_epoch"]` (0 for a fresh start).
+    `opt["resume_epoch"]` (0 for a fresh start); `manual_seed` becomes that of the state, with which its draws began.
 
     Raises:
         FileNotFoundError: the named state, or a network file that belongs to the state, does not exist.
@@ -53,8 +58,20 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         state = _read_state(opt, Path(opt["path"]["resume_state"]))
     if state is not None:
         check_resume(opt, state["iter"])
+        for network in _resumed(opt):
+            key = f"param_key_{network.removeprefix('network_')}"
+            if opt["path"].get(key) is not None:
+                opt["path"][key] = "params"
         opt["resume_iter"], opt["resume_epoch"] = state["iter"], state["epoch"]
+        if SEED in state:
+            opt[SEED] = state[SEED]
     return state
+
+
+def _resumed(opt: dict[str, Any]) -> list[str]:
+    """The networks whose weights are those of the training state."""
+    ignored = opt["path"].get("ignore_resume_networks") or []
+    return [key for key in opt if key.startswith("network_") and key not in ignored]
 
 
 def _newest_complete(opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -84,8 +101,7 @@ def _read_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
     missing = [key for key in ("epoch", "iter", "optimizers", "schedulers") if key not in state]
     if missing:
         raise ValueError(f"{path} is no training state of BasicSR: it lacks {', '.join(missing)}")
-    ignored = opt["path"].get("ignore_resume_networks") or []
-    for network in (key for key in opt if key.startswith("network_") and key not in ignored):
+    for network in _resumed(opt):
         name = f"net_{network.removeprefix('network_')}_{state['iter']}.pth"
         network_file = Path(opt["path"]["models"]) / name
         for weights in _load(network_file, f"network of the training state {path}").values():

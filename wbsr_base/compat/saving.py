@@ -90,13 +90,15 @@ def _cpu_state(net: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
-    """Save `training_states/{current_iter}.state`, as BasicSR does; nothing at the end of training (-1).
+    """Save `training_states/{current_iter}.state`, as BasicSR does, and `manual_seed`; nothing at the end of training
+    (-1).
 
     A model that is `AddsToTrainingState`, and losses that are `KeepsState`, add their entries.
 
     Raises:
         OSError: the file could not be written.
     """
+    from wbsr_base.compat.resume import SEED
     from wbsr_base.hooks.resuming import states_of_losses
 
     if current_iter == -1:
@@ -107,6 +109,8 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
     }
+    if SEED in self.opt:
+        state[SEED] = self.opt[SEED]
     state.update(states_of_losses(self))
     if isinstance(self, AddsToTrainingState):
         state.update(self.training_extras())

@@ -114,6 +114,11 @@ def _put_back_schedules(
             delattr(schedule, name)
         if "periods" in settings:
             schedule.cumulative_period = [sum(schedule.periods[: n + 1]) for n in range(len(schedule.periods))]
+            if schedule.last_epoch > schedule.cumulative_period[-1]:
+                raise ValueError(
+                    f"the training state is of iteration {schedule.last_epoch + 1}, behind the end of "
+                    f"train:scheduler:periods {_shown(schedule.periods)}: let them, and train:total_iter, end later"
+                )
         schedule.base_lrs = list(rates[number])
         for group, rate in zip(schedule.optimizer.param_groups, rates[number], strict=True):
             group["initial_lr"] = rate
@@ -131,7 +136,7 @@ def _move_to(schedule: Any, step: int) -> None:
     for group in groups:
         group["lr"] = group["initial_lr"]
     marks = {*getattr(schedule, "milestones", ()), *getattr(schedule, "restarts", ()), step}
-    for mark in sorted(mark for mark in marks if 0 < mark <= step):
+    for mark in sorted(mark for mark in marks if 0 <= mark <= step):
         schedule.last_epoch = mark
         for group, rate in zip(groups, schedule.get_lr(), strict=True):
             group["lr"] = rate

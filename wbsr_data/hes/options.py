@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -134,5 +134,22 @@ def check_pairs(opt: Mapping[str, Any], where: str) -> None:
             raise ValueError(f"{where}: {key} must be a whole number of at least 1, got {opt[key]!r}")
     if gt_size % scale:
         raise ValueError(f"{where}: gt_size must be a multiple of the scale {scale}, got {gt_size}")
+    _check_normalization(opt, where)
     if not isinstance(opt["io_backend"], Mapping) or "type" not in opt["io_backend"]:
         raise ValueError(f"{where}: io_backend must be a block with a type, such as {{type: disk}}")
+
+
+def _check_normalization(opt: Mapping[str, Any], where: str) -> None:
+    """`mean` and `std` go together, a number for each channel."""
+    channels = 1 if opt.get("color") == "y" else 3
+    given = {key: opt[key] for key in ("mean", "std") if opt.get(key) is not None}
+    for key, value in given.items():
+        numbers = isinstance(value, Sequence) and all(isinstance(one, (int, float)) for one in value)
+        if not numbers or len(value) != channels or (key == "std" and not all(one > 0 for one in value)):
+            above = " above 0" if key == "std" else ""
+            raise ValueError(
+                f"{where}: {key} must be a list of {channels} numbers{above}, one a channel, got {value!r}"
+            )
+    if len(given) == 1:
+        missing = "std" if "mean" in given else "mean"
+        raise ValueError(f"{where}: mean and std go together: {missing} is missing")

@@ -32,7 +32,7 @@ class ComputeOptions:
         channels_last: keep weights and batches in the layout that convolutions on current GPUs want.
         clip_norm: the largest norm of all gradients together; None does not clip.
         clip_ratio: clip gradients whose norm is above so many times the median of the last 100 steps, and leave out
-            steps whose gradients are not finite; the log says how many there were. None does neither.
+            gradients that are not finite; the log says how many steps that were. None does neither.
         graphs: on a GPU, record the step of each subnet once, as a CUDA graph, and replay it; the log says where that
             can't be. What is trained is the same.
         compile: of a supernet, compile each subnet by torch.compile when it is first trained, which takes a while.

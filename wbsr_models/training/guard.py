@@ -1,4 +1,5 @@
-"""Gradients far above what is usual are clipped, those that are no numbers move nothing: either could end a training.
+"""Gradients far above what is usual are clipped, those that are no numbers count for nothing: either could end a
+training.
 
 A young network can lose what it learnt within a hundred steps: one gradient that is ten times the others throws it far
 enough for the next ones to be as large. Which norm is usual is not known beforehand and changes as training goes on, so
@@ -22,8 +23,8 @@ class GradientGuard:
     """Looks at the gradients of each step: tensors in, tensors out, no value read by the host.
 
     The norm of all gradients together is held to `ratio` times the median of the norms of the last 100 steps, as they
-    were clipped; until there have been 50, to nothing. Where it is not finite, nothing moves: a fused optimiser leaves
-    out the step, others see gradients of zero.
+    were clipped; until there have been 50, to nothing. Where it is not finite, a fused optimiser leaves out the
+    step; others see gradients of zero, so that nothing but their momentum moves the weights.
 
     Args:
         ratio: above 1.

@@ -27,6 +27,8 @@ import numpy as np
 from wbsr_arch.subnet import Subnet
 from wbsr_base.options import parse
 
+_LEAST_CHANCE = 1e-290  # so that no subnet is out of reach where several are drawn
+
 
 @dataclass(frozen=True)
 class StrategyOptions:
@@ -120,6 +122,6 @@ def _draw(
     if number == 0:
         return []
     logs = power * np.log([costs[subnet] for subnet in subnets])
-    chances = np.exp(logs - logs.max())
+    chances = np.maximum(np.exp(logs - logs.max()), _LEAST_CHANCE)
     drawn = generator.choice(len(subnets), number, replace=False, p=chances / chances.sum())
     return [subnets[index] for index in sorted(drawn)]
