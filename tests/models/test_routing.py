@@ -88,6 +88,20 @@ def test_tables_hold_for_the_patches_and_classes_that_they_were_measured_on(own,
     assert own.with_tables(KNOWN) == expected
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"thresholds": (0.2, 0.1)}, "thresholds must not fall from class to class"),
+        ({"thresholds": (float("nan"), 0.1)}, "thresholds must not fall from class to class"),
+        ({"error_table": ((float("nan"), 1.0),) * 3}, "error_table must hold numbers of at least 0"),
+        ({"class_shares": (0.5, -0.1, 0.6)}, "class_shares must hold numbers of at least 0"),
+    ],
+)
+def test_tables_of_what_is_no_number_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Profile(**{"patch_size": 8, "thresholds": (0.1, 0.2), **change})
+
+
 def test_without_an_error_table_a_budget_is_still_kept():
     policy = Routing("budget", 0.6).chooser(SUBNETS, COSTS, Profile(8, KNOWN.thresholds))
     choice = policy(np.random.default_rng(0).random((12, 12)).astype(np.float32) / 2)

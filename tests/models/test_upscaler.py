@@ -20,6 +20,9 @@ from wbsr_models.routing.policies import POLICIES
 
 BACKBONE = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 2}
 KNOWN = Profile(16, (0.1, 0.2, 0.3))
+CALIBRATED = replace(
+    KNOWN, error_table=((4.0, 3.0, 2.0, 1.0),) * 3 + ((16.0, 8.0, 4.0, 2.0),), class_shares=(0.25,) * 4
+)
 SIZES = [(64, 64), (65, 97), (7, 5), (1, 1), (3, 200), (33, 32), (100, 31)]
 
 
@@ -297,6 +300,73 @@ def test_a_result_may_be_written_into(supernet, plan, size):
     sr, _ = DynamicUpscaler(supernet, KNOWN, settings=EngineSettings(plan=plan))(torch.rand(3, *size))
     assert not sr.is_inference()
     sr.clamp_(0, 1)
+
+
+def test_a_dense_plan_says_how_much_memory_is_enough(supernet):
+    def run(memory):
+        settings = EngineSettings(plan="dense", halo=4, memory_mb=memory)
+        return DynamicUpscaler(supernet, KNOWN, "full", settings)(torch.rand(3, 60, 300))[0]
+
+    with pytest.raises(ValueError, match=r"least \d+ for an LR image of 60 x 300, bands and a halo of 4, got 0.8") as e:
+        run(0.8)
+    assert run(int(str(e.value).split("at least ")[1].split()[0])).shape == (3, 120, 600)
+
+
+def test_another_budget_for_an_image_is_kept_over_it_whatever_the_policy_is_kept_over(supernet):
+    images = torch.rand(3, 100, 80), torch.linspace(0, 1, 80).expand(3, 100, 80)
+    upscalers = [DynamicUpscaler(supernet, CALIBRATED, Routing("budget", 0.6, budget_over=o)) for o in ("set", "image")]
+    for image in images:
+        over_a_set, over_it = (upscaler(image, budget=0.5)[1].cost_share for upscaler in upscalers)
+        assert over_a_set == over_it
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_flat_places_are_interpolated_in_half_precision_too(supernet, dtype):
+    lr = torch.rand(3, 64, 64)
+    lr[:, :32] = 1
+    upscaler = DynamicUpscaler(supernet, KNOWN, Routing("paper", flat=True))
+    found, expected = upscaler(lr.to(dtype))[0], upscaler(lr)[0]
+    assert found.dtype == dtype
+    assert (found[:, :56] == 1).all()
+    assert (found.float() - expected).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_pixels_that_are_no_numbers_are_refused_where_patches_are_scored(supernet, bad, flat):
+    lr = torch.rand(3, 40, 40)
+    lr[0, 5, 5] = bad
+    with pytest.raises(ValueError, match="image must be finite numbers of range 0-1, got NaN or infinity"):
+        DynamicUpscaler(supernet, KNOWN, Routing("paper", flat=flat))(lr)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), TypeError, "floating point of range 0-1, got torch.uint8"),
+        (torch.zeros(3, 8, 8, dtype=torch.complex64), TypeError, "floating point of range 0-1, got torch.complex64"),
+        (
+            torch.rand(1, 8, 8),
+            ValueError,
+            r"image must be \(3, H, W\) or \(1, 3, H, W\) and not empty, got \(1, 8, 8\)",
+        ),
+        (torch.rand(8, 8, 3), ValueError, r"got \(8, 8, 3\)"),
+        (torch.rand(2, 3, 8, 8), ValueError, r"got \(2, 3, 8, 8\)"),
+        (torch.rand(8, 8), ValueError, r"got \(8, 8\)"),
+    ],
+)
+@pytest.mark.parametrize("policy", ["full", "paper"])
+def test_what_is_no_image_of_the_network_is_refused(supernet, policy, image, error, message):
+    with pytest.raises(error, match=message):
+        DynamicUpscaler(supernet, KNOWN, policy)(image)
+
+
+def test_a_budget_that_is_no_number_and_a_profile_of_other_patches_are_refused(supernet):
+    upscaler = DynamicUpscaler(supernet, KNOWN)
+    with pytest.raises(TypeError, match=r"budget must be one number, got \[0\.2\]"):
+        upscaler(torch.rand(3, 8, 8), budget=[0.2])
+    with pytest.raises(ValueError, match="the profile's patch_size must be 16, got 8"):
+        upscaler.routed("paper", replace(KNOWN, patch_size=8))
 
 
 def test_an_empty_image_is_refused(supernet):

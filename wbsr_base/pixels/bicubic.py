@@ -101,11 +101,14 @@ def upscale_as_matlab(image: Tensor, scale: int) -> Tensor:
 
 
 def interpolate(images: Tensor, height: int, width: int) -> Tensor:
-    """(N, C, H, W) to (N, C, height, width), not clamped; by torch's rules, on the images' device, with gradients.
+    """(N, C, H, W) to (N, C, height, width), not clamped; by torch's rules, on the images' device, with gradients. Half
+    precision, which torch does not interpolate on a CPU, is computed in float32.
 
     With `antialias` torch takes MATLAB's kernel (a = -0.5) for enlarging too, where its own has a = -0.75.
     """
+    from torch import float64
     from torch.nn import functional as F
 
-    resized: Tensor = F.interpolate(images, size=(height, width), mode="bicubic", antialias=True)
-    return resized
+    working = images if images.dtype == float64 else images.float()
+    resized: Tensor = F.interpolate(working, size=(height, width), mode="bicubic", antialias=True)
+    return resized.to(images.dtype)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wbsr_arch.dynamic import DynamicNetwork
 from wbsr_base.precision import dtype_of
 from wbsr_models.inference.settings import EngineSettings
-from wbsr_models.inference.tiling import FADE
+from wbsr_models.inference.tiling import FADE, narrowest_band
 from wbsr_models.inference.workers import cores
 
 MEGABYTE = 2**20
@@ -75,7 +75,7 @@ class Memory:
         """LR pixels of the largest window that fits.
 
         Raises:
-            ValueError: not even one patch with its halo fits.
+            ValueError: not even one patch with its halo fits; of a dense run, not even the narrowest band.
         """
         plan, halo, rims = self._settings.plan, self._settings.window_halo, 0.0
         if plan in ("tiles", "dense"):
@@ -83,12 +83,15 @@ class Memory:
         if plan != "windows":
             rims = (1 + 2 * min(FADE, halo) / patch_size) ** 2 - 1  # if no patches are joined
         affordable = self.batch_pixels(lr, rims)
-        one_patch = math.prod(min(side, patch_size + 2 * halo) for side in lr.shape[1:])
-        if affordable < one_patch:
-            least, there_is = self._beside(lr, rims) + one_patch * self._need(lr), self._limit(lr, rims)
+        smallest = math.prod(min(side, patch_size + 2 * halo) for side in lr.shape[1:])
+        if plan == "dense":
+            smallest = min(lr.shape[1:]) * min(max(lr.shape[1:]), narrowest_band(halo))
+        if affordable < smallest:
+            least, there_is = self._beside(lr, rims) + smallest * self._need(lr), self._limit(lr, rims)
+            what = "bands" if plan == "dense" else f"patches of {patch_size}"
             raise ValueError(
                 f"memory_mb must be at least {math.ceil(least / MEGABYTE)} for an LR image of {lr.shape[1]} x "
-                f"{lr.shape[2]}, patches of {patch_size} and a halo of {halo}, got {there_is / MEGABYTE:.0f}"
+                f"{lr.shape[2]}, {what} and a halo of {halo}, got {there_is / MEGABYTE:g}"
             )
         return affordable
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from wbsr_models.inference.costs import CostModel
-from wbsr_models.inference.tiling import Tile, make_tile, plan_tiles
+from wbsr_models.inference.tiling import Tile, make_tile, narrowest_band, plan_tiles
 from wbsr_models.inference.trimming import Parts
 from wbsr_models.routing.choice import NO_SUBNET, Choice
 
@@ -111,9 +111,10 @@ class DensePlanner:
         height, width = request.height, request.width
         largest, bands = int(request.choice.max()), self.bands(request)
         if bands is None:
+            least = narrowest_band(self.halo) * min(height, width)
             raise ValueError(
-                f"plan dense needs room for {self._least * min(height, width)} pixels of the LR image of {height} x "
-                f"{width}, but memory_mb allows for {request.max_pixels}: raise it, or set plan: tiles"
+                f"plan dense needs room for {least} pixels of the LR image of {height} x {width}, but memory_mb allows "
+                f"for {request.max_pixels}: raise it, or set plan: tiles"
             )
         if largest == NO_SUBNET:
             return TilePlan("dense", (), True)
@@ -130,9 +131,4 @@ class DensePlanner:
         lines = request.max_pixels // across
         if lines >= length:
             return 1
-        return math.ceil(length / (lines - 2 * self.halo)) if lines >= self._least else None
-
-    @property
-    def _least(self) -> int:
-        """Lines of the narrowest band: as many of its own as of each halo."""
-        return max(1, self.halo) + 2 * self.halo
+        return math.ceil(length / (lines - 2 * self.halo)) if lines >= narrowest_band(self.halo) else None

@@ -66,8 +66,8 @@ class EngineSettings:
                 raise ValueError(f"{name} must be one of {', '.join(words)}, got {getattr(self, name)!r}")
         for name, least in (("halo", 0), ("max_tile", 1), ("batch_pixels", 1)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+            if value is not None and not (isinstance(value, int) and value >= least):
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
         if self.memory_mb is not None and not (self.memory_mb > 0 and math.isfinite(self.memory_mb)):
             raise ValueError(f"memory_mb must be above 0, got {self.memory_mb}")
 

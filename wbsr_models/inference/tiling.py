@@ -169,6 +169,11 @@ def plan_tiles(
     return [make_tile(*rectangle, halo, height, width) for rectangle in planned.rectangles()]
 
 
+def narrowest_band(halo: int) -> int:
+    """Lines of the narrowest band of a dense run that is worth it: as many of its own as of each halo, and these."""
+    return max(1, halo) + 2 * halo
+
+
 def _scaled(first: int, length: int, scale: int) -> slice:
     return slice(first * scale, (first + length) * scale)
 

@@ -128,6 +128,8 @@ class DynamicUpscaler:
         """
         other = copy.copy(self)
         other.profile = profile or self.profile
+        if other.patch_size != self.patch_size:
+            raise ValueError(f"the profile's patch_size must be {self.patch_size}, got {other.patch_size}")
         other._set_policy(policy)
         return other
 
@@ -149,12 +151,15 @@ class DynamicUpscaler:
             The SR image, (..., scale H, scale W), not clamped, and what was done.
 
         Raises:
-            ValueError: another shape, an empty image, or a budget below the cheapest subnet or above 1.
+            ValueError: another shape, an empty image, a budget below the cheapest subnet or above 1, or pixels that are
+                no finite numbers, where patches are scored.
+            TypeError: whole or complex numbers, or a budget that is no number.
         """
         if budget is not None:
-            return self.routed(with_budget(self.policy, budget))(image)
-        if image.dim() not in (3, 4) or (image.dim() == 4 and len(image) != 1) or image.numel() == 0:
-            raise ValueError(f"image must be (C, H, W) or (1, C, H, W) and not empty, got {tuple(image.shape)}")
+            if not isinstance(budget, (int, float)):
+                raise TypeError(f"budget must be one number, got {budget!r}")
+            return self.routed(with_budget(self.policy.for_one_image(), budget))(image)
+        self._check(image)
         start = time.perf_counter()
         lr = image.reshape(image.shape[-3:])
         look = Look(self.policy, self.network, lr, self.patch_size, self.patch_size)
@@ -175,6 +180,13 @@ class DynamicUpscaler:
         run_share = (run + self.router_share * choice.size * patch) / (height * width)
         report = self.report(choice, run_share, start, plan.kind, why)
         return canvas.reshape(*image.shape[:-3], *canvas.shape), report
+
+    def _check(self, image: Tensor) -> None:
+        channels, shape = self.network.in_channels, tuple(image.shape)
+        if shape[:-2] not in ((channels,), (1, channels)) or image.numel() == 0:
+            raise ValueError(f"image must be ({channels}, H, W) or (1, {channels}, H, W) and not empty, got {shape}")
+        if not image.is_floating_point():
+            raise TypeError(f"image must be floating point of range 0-1, got {image.dtype}: divide it by its maximum")
 
     def report(
         self,

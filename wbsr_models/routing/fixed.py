@@ -23,7 +23,7 @@ class Fixed(Policy):
     """One subnet for all patches, by default the full network.
 
     Args:
-        subnet: its name, such as `w36d4`; None is the full network.
+        subnet: its name, such as `w36d4`; the full network where none is given.
 
     Raises:
         ValueError: no subnet's name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
 from torch import Tensor
 
 from wbsr_arch.dynamic import DynamicNetwork
@@ -30,6 +31,12 @@ class Look:
 
     @cached_property
     def scores(self) -> Scores:
-        """float32 (rows, cols) or (rows, cols, M), NaN where a flat patch is spared."""
+        """float32 (rows, cols) or (rows, cols, M), NaN where a flat patch is spared.
+
+        Raises:
+            ValueError: a score is no finite number, as pixels are none.
+        """
         scores: Scores = self._coming().numpy()
+        if not np.isfinite(scores).all():
+            raise ValueError("image must be finite numbers of range 0-1, got NaN or infinity")
         return scores if self.flat is None else mark_flat(scores, self.flat.patches)

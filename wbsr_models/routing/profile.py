@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from wbsr_models.routing.edge_table import EdgeTable
 
 NEEDED = {  # by field: what it is, and where it comes from
@@ -28,7 +30,7 @@ class Profile:
         edge_table: the PSNR to expect by edge score, for ARM's rule; from `wbsr calibrate --edge-table`.
 
     Raises:
-        ValueError: no patch, or a table without one row for each class.
+        ValueError: no patch, a table without one row for each class, thresholds that fall, or numbers that are none.
     """
 
     patch_size: int
@@ -40,8 +42,13 @@ class Profile:
     def __post_init__(self) -> None:
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
+        thresholds = np.asarray(self.thresholds or (), np.float64)
+        if np.isnan(thresholds).any() or (np.diff(thresholds) < 0).any():
+            raise ValueError(f"thresholds must not fall from class to class, got {list(thresholds)}: calibrate again")
         for name in ("error_table", "class_shares"):
             rows = getattr(self, name)
+            if not (np.concatenate([np.ravel(row) for row in rows or [()]]) >= 0).all():
+                raise ValueError(f"{name} must hold numbers of at least 0: run wbsr calibrate again")
             if rows is not None and len(rows) != len(self.thresholds or ()) + 1:
                 raise ValueError(
                     f"{name} must have one row for each of the {len(self.thresholds or ()) + 1} difficulty classes, "
