@@ -24,7 +24,7 @@ COMMANDS = {
     "tables": ("wbsr_lab.tables:main", "reproduce a table of the paper, from training to a page"),
     "upscale": ("wbsr.upscale:main", "upscale pictures by a trained network"),
     "info": ("wbsr.info:main", "tell what a checkpoint holds, and what its subnets cost"),
-    "export": ("wbsr.export:main", "write one subnet as a stock checkpoint or as ONNX"),
+    "export": ("wbsr.export:main", "write one subnet, or all, as a checkpoint, safetensors or ONNX"),
     "calibrate": ("wbsr.calibrate:main", "measure on HR images where a trained network's compute helps most"),
 }
 
@@ -68,7 +68,15 @@ def usage() -> str:
     """The help text: one line per subcommand."""
     lines = [f"  {name:9} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
-        ["usage: wbsr COMMAND [ARGUMENTS]", "", *lines, "", "`wbsr COMMAND --help` tells its arguments.", ""]
+        [
+            "usage: wbsr COMMAND [ARGUMENTS]",
+            "       wbsr --version",
+            "",
+            *lines,
+            "",
+            "`wbsr COMMAND --help` tells its arguments.",
+            "",
+        ]
     )
 
 

@@ -122,11 +122,20 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--scale", type=int, default=4, help="of the LR images (default 4)")
     folder.add_argument("--patch", type=int, default=32, metavar="SIDE", help="LR patch in pixels (default 32)")
     folder.add_argument("--classes", type=int, default=10, metavar="K", help="difficulty classes (default 10)")
-    folder.add_argument("--thresholds", choices=("quantile", "linear"), default="quantile")
+    folder.add_argument(
+        "--thresholds",
+        choices=("quantile", "linear"),
+        default="quantile",
+        help="classes of equal size, or of equal width in score (default quantile)",
+    )
     folder.add_argument("--delta", type=float, default=0.9, help="δ of Eq. 8 (default 0.9)")
     folder.add_argument("--stride", type=int, default=8, help="distance of candidates in LR pixels (default 8)")
     parser.add_argument(
-        "--levels", type=float, nargs=2, metavar=("LOW", "HIGH"), help="scores between easy, medium and hard"
+        "--levels",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="scores between easy, medium and hard (default 0.075 0.14, of the score `norm`)",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="WBSR checkpoint: PSNR and error pixels by class")
     add_routing_arguments(parser.add_argument_group("with --weights: how `dynamic` routes"))

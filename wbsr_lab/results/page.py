@@ -114,7 +114,7 @@ def _beside_the_paper(results: Iterable[Result]) -> str:
         "Test4K against a backbone trained by itself; ours is measured against the supernet's own full network. "
         "Training set and budget differ, so the levels can't be compared; these differences show what routing costs.",
         "",
-        "| network | test set | PSNR-Y against full, dB | FLOPs % |",
+        "| network | test set | PSNR-Y against dense, dB | FLOPs % |",
         "|---|---|---|---|",
     ]
     keys: dict[tuple[str, int], None] = {}
