@@ -34,15 +34,17 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         FileNotFoundError, ValueError: the weights, the device, the routing or the output are wrong; nothing is written.
+        OSError: the report can't be written.
     """
     arguments = parser().parse_args(list(argv))
     with quickly.importing():
         import wbsr.plugin  # noqa: F401  what loading weights would import
         from wbsr.shipped import find_weights
-        from wbsr.upscale.jobs import COMPARISON, MAPS, find_pictures, plan_jobs
+        from wbsr.upscale.jobs import COMPARISON, MAPS, SCORES, check_report, find_pictures, plan_jobs
+        from wbsr.upscale.overlays import has_score_map
         from wbsr.upscale.picture import check_channels
         from wbsr.upscale.precision import pick_precision
-        from wbsr.upscale.run import Handling, upscale_all
+        from wbsr.upscale.run import Handling, make_folder_of, upscale_all
         from wbsr_base.devices import pick_device
         from wbsr_models.checkpoints.loading import load_supernet, own_policy
         from wbsr_models.inference.upscaler import DynamicUpscaler
@@ -50,8 +52,10 @@ def main(argv: Sequence[str]) -> int:
     device = pick_device(arguments.device)
     pictures, nothing = find_pictures(arguments.inputs, arguments.recursive, arguments.out)
     kinds = (*(MAPS if arguments.map else ()), *((COMPARISON,) if arguments.compare else ()))
-    jobs = plan_jobs(pictures, arguments.out, arguments.ext and f".{arguments.ext}", kinds, arguments.report)
+    jobs = plan_jobs(pictures, arguments.out, arguments.ext and f".{arguments.ext}", kinds)
     path = find_weights(arguments.weights, arguments.scale)
+    if arguments.report is not None:
+        check_report(arguments.report, jobs, path, arguments.overwrite)
     network, metadata = load_supernet(path)
     if arguments.scale not in (None, network.scale):
         raise ValueError(f"--scale is {arguments.scale}, but weights {path} upscale by {network.scale}")
@@ -63,13 +67,18 @@ def main(argv: Sequence[str]) -> int:
         arguments.precision = pick_precision(network, device)
     settings = from_arguments(EngineSettings, arguments)
     upscaler = DynamicUpscaler(network.to(device), metadata.profile, policy, settings)
+    if arguments.map and not has_score_map(upscaler):
+        sys.stderr.write(f"--map: routing {policy.mode} gives a patch no single score: NAME_{SCORES}.png is left out\n")
+        jobs = [replace(job, kinds=tuple(kind for kind in job.kinds if kind != SCORES)) for job in jobs]
+    if arguments.report is not None:
+        make_folder_of(arguments.report)
     start = time.perf_counter()
     handling = Handling(arguments.overwrite, arguments.frame, arguments.wrap)
     outcome = upscale_all(jobs, upscaler, handling)
     outcome.failed += [{"input": text, "error": why} for text, why in nothing.items()]
+    sys.stderr.write(summary(outcome, time.perf_counter() - start, told(policy)))
     if arguments.report is not None:
         outcome.save(arguments.report, _settings(arguments, path, upscaler))
-    sys.stderr.write(summary(outcome, time.perf_counter() - start, told(policy)))
     return 1 if outcome.failed else 0
 
 
