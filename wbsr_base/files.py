@@ -33,6 +33,25 @@ def beside(target: Path, durable: bool = False) -> Iterator[Path]:
         raise
 
 
+def check_place(target: Path, option: str) -> None:
+    """Refuse a file that can't be written, before the work whose result it is.
+
+    Args:
+        target: the file.
+        option: which names it, for the errors.
+
+    Raises:
+        ValueError: it is a folder.
+        OSError: its folder does not exist, or can't be written to.
+    """
+    if target.is_dir():
+        raise ValueError(f"{option} {target} is a folder: name a file")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{option} {target}: the folder {target.parent} does not exist: make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"{option} {target}: the folder {target.parent} can't be written to: name another")
+
+
 def sweep(folder: Path) -> list[Path]:
     """Remove what killed processes have left of files that `beside` was writing in a folder; those of others stay.
 
