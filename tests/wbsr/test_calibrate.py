@@ -97,7 +97,10 @@ def test_it_writes_in_place_and_again(weights, hr):
         ({"--device": "tpu"}, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ({"--classes": "200"}, "num_classes must be at most the number of candidate patches"),
         ({"--patches": "9"}, "patches must be at least 10, the number of classes, got 9"),
-        ({"--patches": "39", "--edge-table": "40"}, "patches must be at least 40, the number of bins of the edge table"),
+        (
+            {"--patches": "39", "--edge-table": "40"},
+            "patches must be at least 40, the number of bins of the edge table",
+        ),
         ({"--edge-table": "200"}, "edge_bins must be at most the number of patches found, got 200"),
         ({"--out": "hr"}, "--out hr is a folder: name a file"),
         ({"--out": "gone/net.pth"}, "--out gone/net.pth: the folder gone does not exist: make it first"),
