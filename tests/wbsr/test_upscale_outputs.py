@@ -103,6 +103,15 @@ def test_a_report_is_no_folder_and_no_picture(folder, weights, capsys, report):
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize("given", [("", "-o", "out"), ("a.png", "-o", ""), ("a.png", "-o", "out", "--report", "")])
+def test_an_empty_text_is_not_the_current_folder(folder, weights, capsys, given):
+    save(folder / "a.png")
+    with pytest.raises(SystemExit, match="2"):
+        upscale(*given, weights=weights)
+    assert "must name a file or a folder, got an empty text; the current folder is ." in capsys.readouterr().err
+    assert tree(folder) == ["a.png"]
+
+
 def test_a_report_replaces_nothing_unless_told_and_the_weights_never(folder, weights, capsys):
     save(folder / "a.png")
     mine = shutil.copy(weights, folder / "net.pth")

@@ -112,11 +112,23 @@ def _settings(arguments: argparse.Namespace, weights: Path, upscaler: DynamicUps
     return {"weights": str(weights), **policy, **handling, **asdict(upscaler.settings)}
 
 
+def _text(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or a folder, got an empty text; the current folder is .")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_text(text))
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser(prog="wbsr upscale", description=__doc__)
-    made.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders or quoted patterns such as 'in/*.png'")
-    made.add_argument("-o", "--out", type=Path, required=True, help="a folder, or a file for one picture")
+    made.add_argument(
+        "inputs", nargs="+", type=_text, metavar="INPUT", help="files, folders or quoted patterns such as 'in/*.png'"
+    )
+    made.add_argument("-o", "--out", type=_path, required=True, help="a folder, or a file for one picture")
     made.add_argument("--weights", help="a checkpoint of WBSRModel or ClassSRModel, or the name of shipped weights")
     made.add_argument("--scale", type=int, help="which shipped weights to take (default: 4)")
     made.add_argument(
@@ -154,5 +166,5 @@ def parser() -> argparse.ArgumentParser:
     showing = made.add_argument_group("showing what was done")
     showing.add_argument("--map", action="store_true", help="also write NAME_subnets.png and NAME_scores.png")
     showing.add_argument("--compare", action="store_true", help="also write NAME_compare.png, bicubic beside SR")
-    showing.add_argument("--report", type=Path, help="write sizes, subnets, FLOPs and milliseconds to this JSON file")
+    showing.add_argument("--report", type=_path, help="write sizes, subnets, FLOPs and milliseconds to this JSON file")
     return made
