@@ -193,7 +193,7 @@ def _told(job: Job, kind: str) -> str:
 
 
 def _option(kind: str) -> str:
-    return kind and f", or leave out --{COMPARISON if kind == COMPARISON else 'map'}"
+    return f", or leave out --{COMPARISON if kind == COMPARISON else 'map'}" if kind else ""
 
 
 def _place(path: Path) -> str:
