@@ -25,12 +25,13 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         FileNotFoundError: no such checkpoint or folder.
-        ValueError: no WBSR checkpoint, no image as large as a patch, or a number out of its range.
+        ValueError: no WBSR checkpoint, no image as large as a patch, `--out` is a folder, or a number out of its range.
         OSError: the checkpoint can't be written; it is as it was.
     """
     arguments = _parser().parse_args(list(argv))
     from wbsr_base.compat.saving import atomic_save
     from wbsr_base.devices import pick_device
+    from wbsr_base.files import check_place
     from wbsr_base.pixels.bicubic import to_8_bits
     from wbsr_base.pixels.images import decode_pixels
     from wbsr_base.weights.files import read_weights
@@ -43,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
     )
     sources = find_sources(arguments.hr)
     supernet, metadata = load_supernet(arguments.weights)
+    out = arguments.out or arguments.weights
+    check_place(out, "--out")
     supernet.to(pick_device(arguments.device))
 
     def load(number: int) -> Bytes:
@@ -51,7 +54,6 @@ def main(argv: Sequence[str]) -> int:
 
     found = calibrate(supernet, load, len(sources), metadata.profile, settings)
     updated = replace(metadata, profile=found.profile)
-    out = arguments.out or arguments.weights
     atomic_save({**read_weights(arguments.weights), "wbsr": updated.plain()}, out)
     of = "RGB" if supernet.in_channels == 3 else "luma"
     shares = [supernet.share(subnet) for subnet in supernet.subnets]
@@ -100,7 +102,7 @@ def _psnr(squared_error: float) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wbsr calibrate", description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint of WBSRModel")
+    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint of WBSRModel or ClassSRModel")
     parser.add_argument("--hr", type=Path, required=True, help="folder of HR images, such as the training set's")
     parser.add_argument("--out", type=Path, help="where the checkpoint goes with its table (default: in place)")
     parser.add_argument("--patches", type=int, default=1000, help="measure at most so many (default: %(default)s)")

@@ -39,17 +39,20 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(list(argv))
     from wbsr.shipped import find_weights
+    from wbsr_base.files import check_place
     from wbsr_models.checkpoints.loading import load_supernet
 
     out: Path = arguments.out
     if out.exists():
         raise ValueError(f"--out {out} exists already: name another file, or remove it first")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out {out}: the folder {out.parent} does not exist: make it first")
-    kind = arguments.format or out.suffix.lstrip(".")
+    check_place(out, "--out")
+    ending = out.suffix.lstrip(".")
+    kind = arguments.format or ending
     if kind not in WRITERS:
         raise ValueError(f"--format must be {', '.join(WRITERS)}, or --out end so, got {out}")
-    if kind == "safetensors" and out.suffix != f".{kind}":
+    if ending in WRITERS and kind != ending:
+        raise ValueError(f"--out must not end like another format than --format {kind}, got {out}: leave out --format")
+    if kind == "safetensors" and ending != kind:
         raise ValueError(f"--out must end in .safetensors for --format safetensors, by which it is read, got {out}")
     if kind == "onnx" and (arguments.half or arguments.subnet == "all"):
         raise ValueError("--half and --subnet all go with --format pth or safetensors, got onnx")
@@ -163,7 +166,9 @@ WRITERS = {"pth": write_pth, "safetensors": write_safetensors, "onnx": write_onn
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wbsr export", description="Write one subnet as a file of its own.")
-    parser.add_argument("--weights", required=True, help="a checkpoint of WBSRModel, or the name of shipped weights")
+    parser.add_argument(
+        "--weights", required=True, help="a checkpoint of WBSRModel or ClassSRModel, or the name of shipped weights"
+    )
     parser.add_argument(
         "--subnet",
         default="full",

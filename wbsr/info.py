@@ -57,7 +57,7 @@ def describe_stock(path: Path, content: Mapping[str, Any]) -> str:
     """What can be said of a checkpoint without a `wbsr` entry.
 
     Raises:
-        ValueError: its weights are not finite.
+        ValueError: it holds no tensor, or its weights are not finite.
     """
     from wbsr_base.weights.fitting import check_finite
 
@@ -67,6 +67,8 @@ def describe_stock(path: Path, content: Mapping[str, Any]) -> str:
     for key, weights in (groups or {"(no key)": content}).items():
         check_finite(weights, str(path))
         sizes = [math.prod(weight.shape) for weight in weights.values() if hasattr(weight, "shape")]
+        if not sizes:
+            raise ValueError(f"weights {path} must hold tensors, at the top or under keys, got none: name another file")
         lines.append(f"{key:11} {len(sizes)} tensors, {sum(sizes):,} numbers")
     lines.append("To train it as a supernet, name it as path:pretrain_network_g of a WBSRModel.")
     return "\n".join(lines) + "\n"

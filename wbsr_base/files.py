@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PART = ".part"  # how hidden names end
+_LONGEST = 200  # bytes of a name that its hidden one repeats; systems allow 255 in all
 
 
 @contextmanager
@@ -21,7 +23,7 @@ def beside(target: Path, durable: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the file can't be written or renamed.
     """
-    path = target.with_name(f".{target.name}.{os.getpid()}{PART}")
+    path = target.with_name(f".{_short(target.name)}.{os.getpid()}{PART}")
     try:
         yield path
         if durable:
@@ -31,6 +33,31 @@ def beside(target: Path, durable: bool = False) -> Iterator[Path]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def _short(name: str) -> str:
+    """A name, or what stands for a long one and for no other."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _LONGEST else hashlib.sha256(encoded).hexdigest()
+
+
+def check_place(target: Path, option: str) -> None:
+    """Refuse a file that can't be written, before the work whose result it is.
+
+    Args:
+        target: the file.
+        option: which names it, for the errors.
+
+    Raises:
+        ValueError: it is a folder.
+        OSError: its folder does not exist, or can't be written to.
+    """
+    if target.is_dir():
+        raise ValueError(f"{option} {target} is a folder: name a file")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{option} {target}: the folder {target.parent} does not exist: make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"{option} {target}: the folder {target.parent} can't be written to: name another")
 
 
 def sweep(folder: Path) -> list[Path]:

@@ -1,5 +1,8 @@
 """`wbsr calibrate` adds tables to a checkpoint, and leaves everything else in it as it was."""
 
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -93,9 +96,22 @@ def test_it_writes_in_place_and_again(weights, hr):
         ({"--edge-table": "300"}, "edge_bins must be at most 255, got 300"),
         ({"--device": "tpu"}, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ({"--classes": "200"}, "num_classes must be at most the number of candidate patches"),
+        ({"--patches": "9"}, "patches must be at least 10, the number of classes, got 9"),
+        (
+            {"--patches": "39", "--edge-table": "40"},
+            "patches must be at least 40, the number of bins of the edge table",
+        ),
+        ({"--edge-table": "200"}, "edge_bins must be at most the number of patches found, got 200"),
+        ({"--out": "hr"}, "--out hr is a folder: name a file"),
+        ({"--out": "gone/net.pth"}, "--out gone/net.pth: the folder gone does not exist: make it first"),
+        ({"--out": "hr/shut/net.pth"}, "--out hr/shut/net.pth: the folder hr/shut can't be written to: name another"),
     ],
 )
-def test_bad_input_leaves_the_checkpoint_alone(weights, hr, capsys, change, message):
+def test_bad_input_is_told_before_anything_is_measured(weights, hr, capsys, monkeypatch, change, message):
+    monkeypatch.chdir(hr.parent)
+    monkeypatch.setattr("wbsr_models.testing.calibration.squared_errors", None)  # not reached
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut")  # for root may write everywhere
+    (hr / "shut").mkdir()
     before = weights.read_bytes()
     given = {"--weights": str(weights), "--hr": str(hr), **change}
     assert cli.main(["calibrate", *(text for pair in given.items() for text in pair)]) == 2

@@ -140,6 +140,9 @@ def test_a_subnet_is_found_by_number_in_order_of_cost_or_by_name(text, expected)
         (["--out", "o.bin"], "--format must be pth, safetensors, onnx, or --out end so"),
         (["--out", "MSRResNet.pth"], "--out MSRResNet.pth exists already: name another file"),
         (["--out", "none/o.pth"], "the folder none does not exist: make it first"),
+        (["--out", "o.onnx", "--format", "pth"], "must not end like another format than --format pth, got o.onnx"),
+        (["--out", "o.safetensors", "--format", "pth"], "leave out --format"),
+        (["--out", "o.pth", "--format", "safetensors"], "must not end like another format than --format safetensors"),
     ],
 )
 def test_a_wrong_request_is_told_in_one_line_and_writes_nothing(

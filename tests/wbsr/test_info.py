@@ -83,6 +83,24 @@ def test_a_file_that_is_none_is_refused(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "must hold tensors, at the top or under keys, got none: name another file"),
+        ({"epoch": 5, "args": {"lr": 0.1}}, "must hold tensors"),
+        (
+            {"params": {"a": torch.ones(2).to(torch.float8_e4m3fn)}},
+            "a must be strided and of float64, float32, bfloat16, float16, got strided and float8_e4m3fn: convert it",
+        ),
+        ({"a": torch.eye(2).to_sparse()}, "got sparse_coo and float32: convert it first"),
+    ],
+)
+def test_what_holds_no_weights_as_networks_take_them_is_refused(tmp_path, capsys, content, message):
+    torch.save(content, tmp_path / "other.pth")
+    assert cli.main(["info", str(tmp_path / "other.pth")]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stock", [True, False])
 def test_weights_that_are_no_numbers_are_refused(write, supernet, tmp_path, capsys, stock):
     path = write()

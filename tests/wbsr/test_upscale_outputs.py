@@ -1,11 +1,20 @@
 """No two outputs of a run bear one name, none replaces an input, and trees of folders are mirrored."""
 
+import json
+import shutil
+
+import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from upscaling import save_weights, textured, upscale
 
+from wbsr.upscale.overlays import score_overlay
+from wbsr_arch import ClassSR
 from wbsr_base.pixels.reading import read_picture
+from wbsr_models import Profile
+from wbsr_models.checkpoints.metadata import Metadata
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +101,104 @@ def test_a_report_is_no_folder_and_no_picture(folder, weights, capsys, report):
     assert "name a file, such as report.json" in told or "name another file" in told
     assert (folder / "in/a.png").read_bytes() == before
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("given", [("", "-o", "out"), ("a.png", "-o", ""), ("a.png", "-o", "out", "--report", "")])
+def test_an_empty_text_is_not_the_current_folder(folder, weights, capsys, given):
+    save(folder / "a.png")
+    with pytest.raises(SystemExit, match="2"):
+        upscale(*given, weights=weights)
+    assert "must name a file or a folder, got an empty text; the current folder is ." in capsys.readouterr().err
+    assert tree(folder) == ["a.png"]
+
+
+def test_a_report_replaces_nothing_unless_told_and_the_weights_never(folder, weights, capsys):
+    save(folder / "a.png")
+    mine = shutil.copy(weights, folder / "net.pth")
+    (folder / "notes.txt").write_text("mine")
+    for report, more, message in (
+        ("notes.txt", [], "--report notes.txt is there already: give --overwrite to replace it"),
+        ("net.pth", ["--overwrite"], "--report net.pth would be written onto the weights in use: name another file"),
+    ):
+        assert upscale("a.png", "-o", "out", "--report", report, *more, weights=mine) == 2
+        assert message in capsys.readouterr().err
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert mine.read_bytes() == weights.read_bytes()
+    assert not (folder / "out").exists()
+    assert upscale("a.png", "-o", "out", "--report", "notes.txt", "--overwrite", weights=mine) == 0
+    assert len(json.loads((folder / "notes.txt").read_text())["images"]) == 1
+
+
+def test_a_report_whose_folder_cannot_be_made_is_refused_before_anything_runs(folder, weights, capsys):
+    save(folder / "a.png")
+    assert upscale("a.png", "-o", "out", "--report", "a.png/r.json", weights=weights) == 2
+    assert "--report a.png/r.json: the folder a.png can't be made (" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+def test_a_report_that_cannot_be_written_is_told_after_the_summary(folder, weights, capsys, monkeypatch):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    save(folder / "a.png")
+    monkeypatch.setattr("wbsr.upscale.run.write_whole", full_disk)
+    assert upscale("a.png", "-o", "out", "--report", "new/r.json", weights=weights) == 2
+    told = capsys.readouterr().err.splitlines()[-2:]
+    assert told[0].startswith("1 of 1 pictures upscaled")
+    assert told[1] == "wbsr: error: --report new/r.json can't be written (No space left on device); the pictures are"
+    assert tree(folder) == ["a.png", "out/a.png"]
+
+
+@pytest.mark.parametrize("more", [[], ["--recursive"]])
+def test_a_link_that_runs_in_circles_is_told_and_the_others_go_on(folder, weights, capsys, more):
+    save(folder / "in/a.png")
+    (folder / "in/loop.png").symlink_to("loop.png")
+    assert upscale("in", "-o", "out", *more, weights=weights) == 1
+    assert "in/loop.png" in capsys.readouterr().err.split("failed:")[1]
+    assert tree(folder / "out") == ["a.png"]
+
+
+def test_a_score_for_every_subnet_has_no_map(folder, capsys):
+    backbone = {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 2}
+    network = {"backbone": backbone, "widths": [4, 8]}
+    entry = Metadata({"type": "ClassSR", **network}, Profile(32)).plain()
+    torch.save({"params": ClassSR(**network).state_dict(), "wbsr": entry}, folder / "net.pth")
+    save(folder / "a.png")
+    assert upscale("a.png", "-o", "out", "--map", weights=folder / "net.pth") == 0
+    told = capsys.readouterr().err
+    assert "--map: routing classsr gives a patch no single score: NAME_scores.png is left out" in told
+    assert tree(folder / "out") == ["a.png", "a_subnets.png"]
+    assert upscale("a.png", "-o", "full", "--map", "--mode", "full", weights=folder / "net.pth") == 0
+    assert tree(folder / "full") == ["a.png", "a_scores.png", "a_subnets.png"]
+
+
+def test_an_error_of_opencv_is_told_with_the_pictures_name_and_the_others_go_on(folder, weights, capsys, monkeypatch):
+    def overlay(result, *more):
+        if result.size == (16, 16):
+            cv2.applyColorMap(np.zeros((2, 2, 4), np.uint8), cv2.COLORMAP_JET)
+        return score_overlay(result, *more)
+
+    monkeypatch.setattr("wbsr.upscale.run.score_overlay", overlay)
+    save(folder / "a.png", folder / "c.png")
+    Image.fromarray(textured(size=(8, 8))).save(folder / "b.png")
+    assert upscale("a.png", "b.png", "c.png", "-o", "out", "--map", weights=weights) == 1
+    failed = capsys.readouterr().err.split("failed:\n")[1].splitlines()
+    assert len(failed) == 1
+    assert failed[0].startswith("  b.png: OpenCV(")
+    assert {"a.png", "c.png"} <= set(tree(folder / "out"))
+
+
+def test_a_failure_names_the_picture(folder, weights, capsys, monkeypatch):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("wbsr.upscale.run.write_picture", full_disk)
+    save(folder / "a.png")
+    (folder / "b.png").write_text("no picture")
+    assert upscale("a.png", "b.png", "-o", "out", weights=weights) == 1
+    failed = capsys.readouterr().err.split("failed:\n")[1].splitlines()
+    assert failed[0] == "  a.png: [Errno 28] No space left on device"
+    assert failed[1].startswith("  b.png is no PNG")
 
 
 def test_subfolders_are_mirrored(folder, weights, capsys):

@@ -165,6 +165,32 @@ def test_maps_and_report_of_a_wrapped_picture_are_of_its_own_patches(folder, wei
     assert (image["input_size"], image["output_size"]) == ([30, 20], [60, 40])
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_more_exif_than_a_jpeg_holds_is_refused_before_the_run(folder, weights, capsys, monkeypatch, name):
+    for size, code in ((65_499, 0), (65_500, 1)):
+        exif = Image.Exif()
+        exif[0x010E] = "x" * size
+        Image.fromarray(textured()).save(folder / name, exif=exif)
+        if code:
+            monkeypatch.setattr("wbsr.upscale.run.upscale_one", None)  # not reached
+        assert upscale(name, "-o", f"{size}.jpg", weights=weights) == code
+    told = "65500.jpg: JPEG can't hold more than 65,527 bytes of EXIF: write PNG, WebP or TIFF"
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrap", ["none", "both"])
+def test_maps_and_comparison_show_no_colour_that_transparency_hides(folder, weights, wrap):
+    planes = textured(4)
+    planes[:, :15, 3] = 0
+    save("a.png", planes)
+    planes[:, :15, :3] = np.random.default_rng(1).integers(0, 256, (20, 15, 3))
+    save("b.png", planes)
+    given = ("--map", "--compare", "--wrap", wrap)
+    assert upscale("a.png", "b.png", "-o", "out", *given, weights=weights) == 0
+    for kind in ("subnets", "scores", "compare"):
+        assert np.array_equal(load(f"out/a_{kind}.png"), load(f"out/b_{kind}.png")), kind
+
+
 @pytest.mark.parametrize("dtype", BOTH)
 def test_a_network_of_luma_upscales_grey_and_colour(folder, dtype):
     weights = save_weights(folder / "luma.pth", in_channels=1)

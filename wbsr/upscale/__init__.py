@@ -34,15 +34,17 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         FileNotFoundError, ValueError: the weights, the device, the routing or the output are wrong; nothing is written.
+        OSError: the report can't be written.
     """
     arguments = parser().parse_args(list(argv))
     with quickly.importing():
         import wbsr.plugin  # noqa: F401  what loading weights would import
         from wbsr.shipped import find_weights
-        from wbsr.upscale.jobs import COMPARISON, MAPS, find_pictures, plan_jobs
+        from wbsr.upscale.jobs import COMPARISON, MAPS, SCORES, check_report, find_pictures, plan_jobs
+        from wbsr.upscale.overlays import has_score_map
         from wbsr.upscale.picture import check_channels
         from wbsr.upscale.precision import pick_precision
-        from wbsr.upscale.run import Handling, upscale_all
+        from wbsr.upscale.run import Handling, make_folder_of, upscale_all
         from wbsr_base.devices import pick_device
         from wbsr_models.checkpoints.loading import load_supernet, own_policy
         from wbsr_models.inference.upscaler import DynamicUpscaler
@@ -50,8 +52,10 @@ def main(argv: Sequence[str]) -> int:
     device = pick_device(arguments.device)
     pictures, nothing = find_pictures(arguments.inputs, arguments.recursive, arguments.out)
     kinds = (*(MAPS if arguments.map else ()), *((COMPARISON,) if arguments.compare else ()))
-    jobs = plan_jobs(pictures, arguments.out, arguments.ext and f".{arguments.ext}", kinds, arguments.report)
+    jobs = plan_jobs(pictures, arguments.out, arguments.ext and f".{arguments.ext}", kinds)
     path = find_weights(arguments.weights, arguments.scale)
+    if arguments.report is not None:
+        check_report(arguments.report, jobs, path, arguments.overwrite)
     network, metadata = load_supernet(path)
     if arguments.scale not in (None, network.scale):
         raise ValueError(f"--scale is {arguments.scale}, but weights {path} upscale by {network.scale}")
@@ -63,13 +67,18 @@ def main(argv: Sequence[str]) -> int:
         arguments.precision = pick_precision(network, device)
     settings = from_arguments(EngineSettings, arguments)
     upscaler = DynamicUpscaler(network.to(device), metadata.profile, policy, settings)
+    if arguments.map and not has_score_map(upscaler):
+        sys.stderr.write(f"--map: routing {policy.mode} gives a patch no single score: NAME_{SCORES}.png is left out\n")
+        jobs = [replace(job, kinds=tuple(kind for kind in job.kinds if kind != SCORES)) for job in jobs]
+    if arguments.report is not None:
+        make_folder_of(arguments.report)
     start = time.perf_counter()
     handling = Handling(arguments.overwrite, arguments.frame, arguments.wrap)
     outcome = upscale_all(jobs, upscaler, handling)
     outcome.failed += [{"input": text, "error": why} for text, why in nothing.items()]
+    sys.stderr.write(summary(outcome, time.perf_counter() - start, told(policy)))
     if arguments.report is not None:
         outcome.save(arguments.report, _settings(arguments, path, upscaler))
-    sys.stderr.write(summary(outcome, time.perf_counter() - start, told(policy)))
     return 1 if outcome.failed else 0
 
 
@@ -103,11 +112,23 @@ def _settings(arguments: argparse.Namespace, weights: Path, upscaler: DynamicUps
     return {"weights": str(weights), **policy, **handling, **asdict(upscaler.settings)}
 
 
+def _text(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or a folder, got an empty text; the current folder is .")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_text(text))
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser(prog="wbsr upscale", description=__doc__)
-    made.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders or quoted patterns such as 'in/*.png'")
-    made.add_argument("-o", "--out", type=Path, required=True, help="a folder, or a file for one picture")
+    made.add_argument(
+        "inputs", nargs="+", type=_text, metavar="INPUT", help="files, folders or quoted patterns such as 'in/*.png'"
+    )
+    made.add_argument("-o", "--out", type=_path, required=True, help="a folder, or a file for one picture")
     made.add_argument("--weights", help="a checkpoint of WBSRModel or ClassSRModel, or the name of shipped weights")
     made.add_argument("--scale", type=int, help="which shipped weights to take (default: 4)")
     made.add_argument(
@@ -145,5 +166,5 @@ def parser() -> argparse.ArgumentParser:
     showing = made.add_argument_group("showing what was done")
     showing.add_argument("--map", action="store_true", help="also write NAME_subnets.png and NAME_scores.png")
     showing.add_argument("--compare", action="store_true", help="also write NAME_compare.png, bicubic beside SR")
-    showing.add_argument("--report", type=Path, help="write sizes, subnets, FLOPs and milliseconds to this JSON file")
+    showing.add_argument("--report", type=_path, help="write sizes, subnets, FLOPs and milliseconds to this JSON file")
     return made

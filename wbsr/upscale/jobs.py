@@ -14,7 +14,8 @@ from pathlib import Path
 
 from wbsr_base.pixels.finding import SUFFIXES, images_among, images_below
 
-MAPS = ("subnets", "scores")
+SUBNETS, SCORES = "subnets", "scores"
+MAPS = (SUBNETS, SCORES)
 COMPARISON = "compare"
 _OTHERS = {  # endings of pictures that are not written, of which systems know some
     *(".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jpe", ".jxl", ".pbm"),
@@ -87,7 +88,6 @@ def plan_jobs(
     out: Path,
     suffix: str | None = None,
     kinds: Sequence[str] = (),
-    report: Path | None = None,
 ) -> list[Job]:
     """A job for every picture.
 
@@ -97,11 +97,10 @@ def plan_jobs(
             there is a folder of that name.
         suffix: ending of the results in a folder, such as `.png`; None keeps each picture's own.
         kinds: of the further pictures beside every result.
-        report: a further file that the run writes.
 
     Raises:
         ValueError: two outputs would be one file, an output would replace a picture that is to be read, several
-            pictures would go to one file, `out` ends like a format that can't be written, or `report` is a folder.
+            pictures would go to one file, or `out` ends like a format that can't be written.
     """
     if out.suffix.lower() in SUFFIXES and not out.is_dir():
         if len(pictures) > 1:
@@ -110,14 +109,42 @@ def plan_jobs(
     else:
         _check_folder(out)
         jobs = [Job(each.path, out / each.below / _name(each.path, suffix), tuple(kinds)) for each in pictures]
-    _refuse_clashes(jobs, report)
+    _refuse_clashes(jobs)
     return jobs
+
+
+def check_report(report: Path, jobs: Sequence[Job], weights: Path, overwrite: bool = False) -> None:
+    """Refuse a report that would replace something else.
+
+    Args:
+        report: the file to write.
+        jobs: of the run.
+        weights: the file of weights in use.
+        overwrite: whether a file of that name is replaced.
+
+    Raises:
+        ValueError: it is a folder, the weights, a picture that is read or written, or there already.
+    """
+    place = _place(report)
+    if report.is_dir() or place in {_place(folder) for job in jobs for folder in job.target.parents}:
+        raise ValueError(f"--report {report} is a folder, or would be one: name a file, such as report.json")
+    if place == _place(weights):
+        raise ValueError(f"--report {report} would be written onto the weights in use: name another file")
+    for job in jobs:
+        if place == _place(job.source):
+            raise ValueError(f"--report {report} would be written onto a picture that is to be read: name another file")
+        for path, kind in job.outputs.items():
+            if place == _place(path):
+                what = _told(job, kind)
+                raise ValueError(f"the report and {what} would both be written to {path}: name another --report")
+    if report.exists() and not overwrite:
+        raise ValueError(f"--report {report} is there already: give --overwrite to replace it")
 
 
 def _in_folder(folder: Path, recursive: bool, out: Path | None) -> list[Found]:
     if not recursive:
         return [Found(path) for path in images_among(folder.iterdir())]
-    apart = set() if out is None or out.resolve() == folder.resolve() else {out.resolve()}
+    apart = set() if out is None or _place(out) == _place(folder) else {Path(os.path.realpath(out))}
     return [Found(path, path.relative_to(folder).parent) for path in images_below(folder, apart)]
 
 
@@ -146,19 +173,12 @@ def _name(source: Path, suffix: str | None) -> str:
     return f"{source.stem}{suffix or own}"
 
 
-def _refuse_clashes(jobs: Sequence[Job], report: Path | None) -> None:
+def _refuse_clashes(jobs: Sequence[Job]) -> None:
     sources = {_place(job.source) for job in jobs}
-    taken = {} if report is None else {_place(report): "the report"}
-    if report is not None:
-        folders = {_place(folder) for job in jobs for folder in job.target.parents}
-        if report.is_dir() or _place(report) in folders:
-            raise ValueError(f"--report {report} is a folder, or would be one: name a file, such as report.json")
-        if _place(report) in sources:
-            raise ValueError(f"--report {report} would be written onto a picture that is to be read: name another file")
+    taken: dict[str, str] = {}
     for job in jobs:
         for path, kind in job.outputs.items():
-            what, option = (f"the {kind} picture of {job.source}", _option(kind)) if kind else (str(job.source), "")
-            place = _place(path)
+            what, option, place = _told(job, kind), _option(kind), _place(path)
             if place in sources:
                 raise ValueError(f"{what} would be written onto {path}, which is to be read: name another -o{option}")
             if place in taken:
@@ -168,10 +188,14 @@ def _refuse_clashes(jobs: Sequence[Job], report: Path | None) -> None:
             taken[place] = what
 
 
+def _told(job: Job, kind: str) -> str:
+    return f"the {kind} picture of {job.source}" if kind else str(job.source)
+
+
 def _option(kind: str) -> str:
-    return f", or leave out --{COMPARISON if kind == COMPARISON else 'map'}"
+    return f", or leave out --{COMPARISON if kind == COMPARISON else 'map'}" if kind else ""
 
 
 def _place(path: Path) -> str:
-    """What a file is known by, where upper and lower case count and where they don't."""
-    return os.path.normcase(path.resolve())
+    """What a file is known by, where upper and lower case count and where they don't; a link may run in circles."""
+    return os.path.normcase(os.path.realpath(path))

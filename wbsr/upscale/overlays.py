@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from wbsr.upscale.picture import bicubic, to_tensor
+from wbsr.upscale.picture import bicubic
 from wbsr_arch.subnet import Subnet
 from wbsr_base.pixels.picture import Picture
 from wbsr_models.inference.report import Report
@@ -21,7 +22,7 @@ from wbsr_models.inference.subnet_map import (
     subnet_colours,
 )
 from wbsr_models.inference.upscaler import DynamicUpscaler
-from wbsr_models.routing.choice import NO_SUBNET
+from wbsr_models.routing.choice import NO_SUBNET, Scores
 
 _SCORE_STEPS = 5  # of the legend
 _PAPER = (255, 255, 255)  # a box that is not seen
@@ -46,9 +47,14 @@ def patches_by_subnet(report: Report, subnets: Sequence[Subnet]) -> dict[str, in
     return {**counts, "bicubic": interpolated} if interpolated else counts
 
 
-def score_overlay(picture: Picture, result: Picture, upscaler: DynamicUpscaler) -> Picture:
-    """The result tinted by the scores of its LR patches, from 0 to the highest in this picture."""
-    scores = upscaler.scores(to_tensor(picture, upscaler.network.in_channels).to(upscaler.device))
+def has_score_map(upscaler: DynamicUpscaler) -> bool:
+    """Whether a patch has one score; a classifier gives it one for every subnet, which no tint shows."""
+    side = upscaler.patch_size
+    return upscaler.scores(torch.zeros(upscaler.network.in_channels, side, side, device=upscaler.device)).ndim == 2
+
+
+def score_overlay(result: Picture, scores: Scores, upscaler: DynamicUpscaler) -> Picture:
+    """The result tinted by the scores (rows, cols) of its LR patches, from 0 to the highest in this picture."""
     scores = np.nan_to_num(scores)  # flat patches have none
     highest = max(float(scores.max()), 1e-6)
     image = draw_score_map(_eight_bit_bgr(result), scores, upscaler.patch_size * upscaler.network.scale, highest)

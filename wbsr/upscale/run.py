@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 from tqdm import tqdm
 
 from wbsr.upscale.ferry import Ferry, Passenger
-from wbsr.upscale.jobs import COMPARISON, Job
+from wbsr.upscale.jobs import COMPARISON, SUBNETS, Job
 from wbsr.upscale.overlays import comparison, patches_by_subnet, score_overlay, subnet_overlay
 from wbsr.upscale.picture import from_tensor, to_tensor
 from wbsr.upscale.transparency import with_filled_colours
-from wbsr.upscale.wrapping import Wrap, continued, cut_back, margins, own_choice
+from wbsr.upscale.wrapping import Wrap, continued, cut_back, margins, own_patches
 from wbsr.upscale.writing import check_target, write_picture
 from wbsr_arch.cost import REFERENCE_PATCH
 from wbsr_base.errors import is_out_of_memory
@@ -30,7 +31,7 @@ from wbsr_models.inference.finite import is_finite
 from wbsr_models.inference.report import Report
 from wbsr_models.inference.upscaler import DynamicUpscaler
 
-_EXPECTED = (ValueError, OSError, MemoryError, RuntimeError)  # of the last, those alone that are of memory
+_EXPECTED = (ValueError, OSError, MemoryError, cv2.error, RuntimeError)  # of the last, those alone of memory
 _READERS = 2  # threads, and pictures that wait for their turn
 _WRITERS = 2  # threads, and pictures that wait for one: each holds its result in memory
 
@@ -63,11 +64,31 @@ class Outcome:
         except _EXPECTED as error:
             self.failed.append({"input": str(job.source), "error": _reason(job, error)})
 
-    def save(self, path: Path, settings: dict[str, Any]) -> None:
-        """Write the JSON report."""
+    def save(self, report: Path, settings: dict[str, Any]) -> None:
+        """Write the JSON report.
+
+        Raises:
+            OSError: it can't be written.
+        """
         content = {"settings": settings, "images": self.done, "failed": self.failed}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(content, indent=2) + "\n")
+        try:
+            write_whole(report, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise OSError(f"--report {report} can't be written ({error.strerror}); the pictures are") from error
+
+
+def make_folder_of(report: Path) -> None:
+    """Make the folder that a report goes to.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"--report {report}: the folder {report.parent} can't be made ({error.strerror}): name another file"
+        ) from error
 
 
 def _reason(job: Job, error: Exception) -> str:
@@ -76,7 +97,8 @@ def _reason(job: Job, error: Exception) -> str:
         return f"{job.source} is too large for the memory: cut it up, or lower --memory"
     if isinstance(error, RuntimeError):
         raise error
-    return str(error)
+    reason = " ".join(str(error).splitlines())  # of OpenCV's there are several
+    return reason if str(job.source) in reason else f"{job.source}: {reason}"
 
 
 def upscale_all(jobs: Sequence[Job], upscaler: DynamicUpscaler, handling: Handling) -> Outcome:
@@ -168,8 +190,7 @@ def upscale_one(taken: Taken, upscaler: DynamicUpscaler, handling: Handling, fer
             result = cut_back(from_tensor(sr, whole), *(scale * side for side in sides))
             del sr
             entry = _entry(job, picture, whole, report, upscaler)
-            own = replace(report, choice=own_choice(report.choice, picture.size, *sides, upscaler.patch_size))
-            beside = [(_extra(kind, picture, result, own, upscaler), job.beside(kind)) for kind in job.kinds]
+            beside = [(_extra(kind, whole, result, report, upscaler, sides), job.beside(kind)) for kind in job.kinds]
         return entry, [(result, job.target), *beside]
 
     return finish
@@ -208,9 +229,15 @@ def _entry(job: Job, picture: Picture, whole: Picture, report: Report, upscaler:
     }
 
 
-def _extra(kind: str, picture: Picture, result: Picture, report: Report, upscaler: DynamicUpscaler) -> Picture:
+def _extra(
+    kind: str, whole: Picture, result: Picture, report: Report, upscaler: DynamicUpscaler, sides: tuple[int, int]
+) -> Picture:
+    """A further picture; `whole` is the picture as it was run, continued by so many pixels at its `sides`."""
+    picture, side = cut_back(whole, *sides), upscaler.patch_size
     if kind == COMPARISON:
         return comparison(picture, result, upscaler.network.scale)
-    if kind == "subnets":
-        return subnet_overlay(result, report, upscaler)
-    return score_overlay(picture, result, upscaler)
+    if kind == SUBNETS:
+        own = replace(report, choice=own_patches(report.choice, picture.size, *sides, side))
+        return subnet_overlay(result, own, upscaler)
+    scores = upscaler.scores(to_tensor(whole, upscaler.network.in_channels).to(upscaler.device))
+    return score_overlay(result, own_patches(scores, picture.size, *sides, side), upscaler)

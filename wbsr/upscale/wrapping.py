@@ -7,12 +7,12 @@ and the result is cut back.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wbsr_base.pixels.picture import Picture, Pixels
-from wbsr_models.routing.choice import Choice
 
 Wrap = Literal["none", "x", "y", "both"]  # which borders meet: left and right, top and bottom
 
@@ -45,8 +45,9 @@ def cut_back(picture: Picture, down: int, across: int) -> Picture:
     return replace(picture, colour=inner(picture.colour), alpha=None if picture.alpha is None else inner(picture.alpha))
 
 
-def own_choice(choice: Choice, size: tuple[int, int], down: int, across: int, patch_size: int) -> Choice:
-    """Of the patches of a continued picture those that the picture of `size` (height, width) has."""
+def own_patches(patches: NDArray[Any], size: tuple[int, int], down: int, across: int, patch_size: int) -> NDArray[Any]:
+    """Of what is known of the patches of a continued picture, (rows, cols), that of those which the picture of `size`
+    (height, width) has."""
     rows, cols = (-(-side // patch_size) for side in size)
     first, left = down // patch_size, across // patch_size
-    return choice[first : first + rows, left : left + cols]
+    return patches[first : first + rows, left : left + cols]

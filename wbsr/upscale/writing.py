@@ -36,6 +36,7 @@ _LOSSLESS = {"lossless": True, "exact": True, "quality": 50}  # of a WebP whose 
 _LONGEST = {"JPEG": 65_500, "WEBP": 16_383, "PNG": 1_000_000}  # pixels a side
 _MOST_BYTES = 2**32 - 2**25  # of a BMP's pixels, and of a TIFF's with 32-bit offsets
 _EXIF_MARK = b"Exif\x00\x00"
+_MOST_EXIF = 65_533 - len(_EXIF_MARK)  # bytes in a JPEG
 
 
 def check_target(picture: Picture, path: Path, scale: int = 1, source: Path | None = None) -> None:
@@ -49,7 +50,7 @@ def check_target(picture: Picture, path: Path, scale: int = 1, source: Path | No
 
     Raises:
         ValueError: the ending names no format, or one without alpha or 16 bits where the picture has them, or one for
-            smaller pictures.
+            smaller pictures or less EXIF.
     """
     form = _FORMATS.get(path.suffix.lower())
     if form is None:
@@ -59,6 +60,8 @@ def check_target(picture: Picture, path: Path, scale: int = 1, source: Path | No
         raise ValueError(f"{path}: {form} can't hold transparency: write {others}")
     if picture.is_deep and form not in ("PNG", "TIFF"):
         raise ValueError(f"{path}: {form} can't hold 16 bits per channel: write PNG or TIFF")
+    if form == "JPEG" and picture.exif is not None and len(picture.exif.removeprefix(_EXIF_MARK)) > _MOST_EXIF:
+        raise ValueError(f"{path}: JPEG can't hold more than {_MOST_EXIF:,} bytes of EXIF: write PNG, WebP or TIFF")
     height, width = (scale * side for side in picture.size)
     what = f"{path}, the result" + (f" of {source}," if source else ",") + f" has {width} x {height} pixels"
     if max(height, width) > _LONGEST.get(form, 2**31 - 1):

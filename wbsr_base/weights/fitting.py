@@ -30,6 +30,7 @@ KEYS = (
 
 _BASICSRS = ("params", "params_ema", None)  # what BasicSR asks for by itself, and need not be there
 _NAMED = 5  # weights that a message names
+_FORMATS = ("float64", "float32", "bfloat16", "float16")  # of weights that are no whole numbers
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,21 @@ def check_finite(weights: Mapping[str, Any], path: str) -> None:
     """Refuse weights that are no numbers.
 
     Raises:
-        ValueError: a weight holds NaN or infinity; it is named.
+        ValueError: a weight holds NaN or infinity, or is stored so that it can't be told; it is named.
     """
     import torch
 
     for name, weight in weights.items():
-        if isinstance(weight, torch.Tensor) and weight.is_floating_point() and not torch.isfinite(weight).all():
+        if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
+            continue
+        kind = str(weight.dtype).removeprefix("torch.")
+        if weight.layout != torch.strided or kind not in _FORMATS:
+            layout = str(weight.layout).removeprefix("torch.")
+            raise ValueError(
+                f"weights {path}: {name} must be strided and of {', '.join(_FORMATS)}, got {layout} and {kind}: "
+                "convert it first"
+            )
+        if not torch.isfinite(weight).all():
             raise ValueError(
                 f"weights {path}: {name} holds what is no finite number, so their training diverged, or they "
                 "overflowed in half precision: take an earlier checkpoint"

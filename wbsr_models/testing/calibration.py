@@ -40,7 +40,7 @@ class CalibrationSettings:
     """How much is measured.
 
     Args:
-        patches: at most so many in all, shared equally among the classes.
+        patches: at most so many in all, shared equally among the classes; at least one for each.
         images: at most so many, drawn by the seed.
         halo: LR pixels of real surroundings around a patch.
         num_classes: K, where there are no thresholds yet.
@@ -95,23 +95,26 @@ def calibrate(
         settings: how much is measured; None takes the defaults.
 
     Raises:
-        ValueError: no image is as large as a patch, there are fewer patches than classes or bins, the network takes
-            other channels than 3 or 1, or makes pixels that are no numbers.
+        ValueError: no image is as large as a patch, there are fewer patches than classes or bins, or fewer are to be
+            measured, the network takes other channels than 3 or 1, or makes pixels that are no numbers.
     """
     settings = settings or CalibrationSettings()
+    num_classes = len(known.thresholds) + 1 if known.thresholds else settings.num_classes
+    for groups, what in ((num_classes, "classes"), (settings.edge_bins, "bins of the edge table")):
+        if settings.patches < groups:
+            raise ValueError(f"patches must be at least {groups}, the number of {what}, got {settings.patches}")
     rng = np.random.default_rng(settings.seed)
     chosen = np.sort(rng.permutation(count)[: settings.images])
     scored = _scored(load, chosen.tolist(), network, known.patch_size)
     scores = np.concatenate([one.scores for one in scored])
     thresholds = known.thresholds or tuple(quantiles(scores, settings.num_classes).tolist())
-    num_classes = len(thresholds) + 1
     classes = classify(scores, thresholds).astype(np.int64) - 1
+    edges = np.concatenate([one.edges for one in scored])
+    bounds = _edge_bounds(edges, settings.edge_bins) if settings.edge_bins else ()
     means = _Means(network, load, scored, known.patch_size, settings, rng)
     errors, measured = means.of(classes, num_classes, "class", lambda squared: squared)
     table = known.edge_table
     if settings.edge_bins:
-        edges = np.concatenate([one.edges for one in scored])
-        bounds = _edge_bounds(edges, settings.edge_bins)
         bins = classify(edges, bounds).astype(np.int64) - 1
         psnr, _ = means.of(bins, settings.edge_bins, "bin", _psnr)
         table = EdgeTable(bounds, tuple(map(tuple, psnr.tolist())))
@@ -138,7 +141,7 @@ class _Means:
 
     def of(self, groups: Counts, count: int, kind: str, what: Callable[[Errors], Errors]) -> tuple[Errors, Counts]:
         """The mean of `what` of the squared errors for each group, (groups, 1 + M), and how many were measured."""
-        drawn = _draw(groups, count, max(1, self.settings.patches // count), self.rng)
+        drawn = _draw(groups, count, self.settings.patches // count, self.rng)
         sums = np.zeros((count, 1 + len(self.network.subnets)))
         device, engine = next(self.network.parameters()).device, EngineSettings(halo=self.settings.halo)
         runner = TileRunner(NetworkPool(self.network, engine), Memory(self.network, engine))
