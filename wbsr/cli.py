@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ COMMANDS = {
 }
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+STOPPED = 128 + signal.SIGINT  # as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after `wbsr`; None takes them from the command line.
 
     Returns:
-        The exit code: 0, or 2 after an error that the user can mend, told in one line on stderr (with a traceback if
-        the environment variable WBSR_DEBUG is set). Any other exception is passed on.
+        The exit code: 0, 2 after an error that the user can mend, or 130 where the user stopped it (Ctrl-C), each told
+        in one line on stderr (with a traceback if the environment variable WBSR_DEBUG is set). Any other exception is
+        passed on.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -61,6 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"wbsr: error: {message}\n")
         return 2
+    except KeyboardInterrupt:
+        if os.environ.get("WBSR_DEBUG"):
+            raise
+        sys.stderr.write("wbsr: stopped\n")
+        return STOPPED
     return code
 
 

@@ -103,6 +103,16 @@ def test_wbsr_debug_keeps_the_traceback(command, monkeypatch):
         cli.main(["probe"])
 
 
+def test_a_command_that_the_user_stops_says_so_in_a_word(command, capsys, monkeypatch):
+    def stopped(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.delenv("WBSR_DEBUG", raising=False)
+    command(stopped)
+    assert cli.main(["probe"]) == 130
+    assert capsys.readouterr().err == "wbsr: stopped\n"
+
+
 def test_an_error_from_elsewhere_keeps_its_traceback(command):
     command(lambda arguments: int("no number"))
     with pytest.raises(ValueError, match="invalid literal"):

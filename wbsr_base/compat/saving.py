@@ -39,7 +39,7 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
             write_whole(target, content, durable=True)
         except OSError as error:
             if attempt == ATTEMPTS:
-                reason = f"cannot save {target} ({error.strerror or error}): free space or mend the folder, then resume"
+                reason = f"cannot save {target} ({error.strerror or error}): free space or mend the folder, then go on"
                 raise OSError(error.errno, reason) from error
             time.sleep(PAUSE)
         else:
