@@ -407,7 +407,7 @@ def test_a_picture_is_written_while_the_next_is_upscaled(folder, weights, monkey
         (["in", "-o", "out", "--quality", "best", "--subnet", "w2d1"], "and so is `full`: leave out one"),
         (["in", "-o", "out", "--alpha", "2"], "routing `budget` takes no alpha, got 2.0: use routing `eq16`"),
         (["in", "-o", "out", "--scale", "3"], "--scale is 3, but weights"),
-        (["in", "-o", "out", "--halo", "-1"], "halo must be at least 0, got -1"),
+        (["in", "-o", "out", "--halo", "-1"], "halo must be a whole number of at least 0, got -1"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(folder, weights, capsys, arguments, message):
