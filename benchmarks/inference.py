@@ -264,12 +264,12 @@ def compare(
         }
         calls |= {f"{name}@{share}": call for share, some in routed.items() for name, call in some.items()}
         times = clock.run(calls, arguments.repeats)
+        per_pixel = floor.per_pixel(times) if floor else None
         for share in cuts:
             report, outside = watched_run(ours[share], lr, clock)
             turns = {name: times[name] for name in fixed} | {name: times[f"{name}@{share}"] for name in routed[share]}
-            if floor:
+            if per_pixel is not None:
                 choice = np.kron(report.choice, np.ones((PATCH, PATCH), np.int64))[: lr.shape[1], : lr.shape[2]]
-                per_pixel = floor.per_pixel(times)
                 turns["floor"] = sum(np.count_nonzero(choice == m) * t for m, t in enumerate(per_pixel))
             row: dict[str, Any] = {"lr": list(lr.shape[1:]), "flops_share": report.flops_share}
             row["flops_share_run"] = report.flops_share_run

@@ -121,8 +121,7 @@ class BDLoss(nn.Module):
         Raises:
             TypeError, ValueError, FileNotFoundError: as the constructor does; and a reduction without a scalar.
         """
-        parameters = signature(BDLoss).parameters.items()
-        defaults = {name: parameter.default for name, parameter in parameters}
+        defaults = {name: parameter.default for name, parameter in signature(BDLoss).parameters.items()}
         given = {name: value for name, value in block.items() if name != "type"}
         options = parse(BDLossOptions, defaults | given, "BDLoss")
         if options.reduction == "none":

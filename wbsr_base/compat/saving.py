@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from wbsr_base.compat.resume import SEED
 from wbsr_base.files import write_whole
 from wbsr_base.protocols import AddsToCheckpoint, AddsToTrainingState
 from wbsr_base.weights.files import serialized
@@ -98,7 +99,6 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     Raises:
         OSError: the file could not be written.
     """
-    from wbsr_base.compat.resume import SEED
     from wbsr_base.hooks.resuming import states_of_losses
 
     if current_iter == -1:

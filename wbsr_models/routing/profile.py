@@ -42,12 +42,12 @@ class Profile:
     def __post_init__(self) -> None:
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
-        thresholds = np.asarray(self.thresholds or (), np.float64)
-        if np.isnan(thresholds).any() or (np.diff(thresholds) < 0).any():
-            raise ValueError(f"thresholds must not fall from class to class, got {list(thresholds)}: calibrate again")
+        bounds = np.asarray(self.thresholds or (), np.float64)
+        if np.isnan(bounds).any() or (np.diff(bounds) < 0).any():
+            raise ValueError(f"thresholds must not fall from class to class, got {bounds.tolist()}: calibrate again")
         for name in ("error_table", "class_shares"):
             rows = getattr(self, name)
-            if not (np.concatenate([np.ravel(row) for row in rows or [()]]) >= 0).all():
+            if not (np.hstack(rows or (0.0,)) >= 0).all():
                 raise ValueError(f"{name} must hold numbers of at least 0: run wbsr calibrate again")
             if rows is not None and len(rows) != len(self.thresholds or ()) + 1:
                 raise ValueError(
